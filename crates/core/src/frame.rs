@@ -394,7 +394,7 @@ fn typed(feature: &Feature, raw: &RawColumn, notes: &mut Notes) -> Column {
         }
         (_, RawColumn::One(array)) => Column::Text(texts(array)),
         (_, RawColumn::Steps(arrays)) => {
-            empty(feature, arrays.first().map_or(0, |array| array.len()))
+            empty(feature, arrays.first().map_or(0, Array::len))
         }
     }
 }
@@ -577,7 +577,7 @@ fn list_steps(array: &ArrayRef, steps: usize) -> (Vec<f64>, usize) {
 }
 
 fn interleave(arrays: &[ArrayRef]) -> (Vec<f64>, usize) {
-    let rows = arrays.first().map_or(0, |array| array.len());
+    let rows = arrays.first().map_or(0, Array::len);
     let mut values = vec![f64::NAN; rows * arrays.len()];
     let mut unfit = 0;
     for (step, array) in arrays.iter().enumerate() {
@@ -600,7 +600,7 @@ fn gather(kind: &Kind, rows: &[Row], feature: usize) -> Column {
                     Some(*n)
                 } else {
                     None
-                })
+                });
             });
             Column::Number(builder.finish())
         }
@@ -611,7 +611,7 @@ fn gather(kind: &Kind, rows: &[Row], feature: usize) -> Column {
                     Some(*c)
                 } else {
                     None
-                })
+                });
             });
             Column::Code(builder.finish())
         }
@@ -622,7 +622,7 @@ fn gather(kind: &Kind, rows: &[Row], feature: usize) -> Column {
                     Some(t)
                 } else {
                     None
-                })
+                });
             });
             Column::Text(builder.finish())
         }
