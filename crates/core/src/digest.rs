@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// Thirty-two bytes, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Digest(pub [u8; 32]);
+pub struct Digest([u8; Digest::BYTES]);
 
 /// A text that is no digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,19 @@ pub struct Digest(pub [u8; 32]);
 pub struct DigestError(pub String);
 
 impl Digest {
+    /// The size of a digest.
+    pub const BYTES: usize = 32;
+
+    /// Wraps bytes that a hash function gave.
+    pub fn new(bytes: [u8; Digest::BYTES]) -> Self {
+        Digest(bytes)
+    }
+
+    /// The bytes, as they enter another hash.
+    pub fn as_bytes(&self) -> &[u8; Digest::BYTES] {
+        &self.0
+    }
+
     /// The first twelve digits, enough for people to tell two apart.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()

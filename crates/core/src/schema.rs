@@ -122,6 +122,9 @@ pub struct Columns {
     /// What is predicted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub target: Option<String>,
+    /// What separates several labels in one cell of the target.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub separator: Option<String>,
     /// When the row was true.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub time: Option<String>,

@@ -1,0 +1,139 @@
+//! The forest as an engine: encodes, walks, links, explains by exact TreeSHAP.
+
+use super::{Engine, Marked, ROWS_PER_TASK, Reasons, by_feature};
+use crate::encoding::{EncodeScratch, Encoding, EncodingError};
+use crate::forest::{CompiledForest, Explainer, Forest, Link};
+use ombud_core::explanation::Unit;
+use ombud_core::{Frame, Row};
+use rayon::prelude::*;
+use std::sync::OnceLock;
+
+/// A forest over encoded rows.
+#[derive(Debug)]
+pub struct ForestEngine {
+    encoding: Encoding,
+    forest: Forest,
+    compiled: CompiledForest,
+    explainer: OnceLock<Explainer>,
+    is_binary: bool,
+}
+
+impl ForestEngine {
+    /// A forest and the encoding it was trained on.
+    ///
+    /// # Errors
+    /// When the forest takes another number of columns than the encoding gives.
+    pub fn new(encoding: Encoding, forest: Forest) -> Result<Self, EncodingError> {
+        encoding.check_dense()?;
+        if forest.features() != encoding.columns() {
+            return Err(EncodingError::TooWide { columns: encoding.columns(), max: forest.features() });
+        }
+        let is_binary = forest.outputs() == 1 && matches!(forest.link(), Link::Logistic { .. });
+        let compiled = forest.compile();
+        Ok(ForestEngine { encoding, forest, compiled, explainer: OnceLock::new(), is_binary })
+    }
+
+    /// The forest itself.
+    pub fn forest(&self) -> &Forest {
+        &self.forest
+    }
+
+    /// How rows are encoded.
+    pub fn encoding(&self) -> &Encoding {
+        &self.encoding
+    }
+
+    /// Scores rows that are encoded already; training uses it where a column must not know its row's answer.
+    pub fn score_encoded(&self, columns: &[f64], scores: &mut [f64]) {
+        let outputs = self.forest.outputs();
+        let mut margins = vec![0.0; columns.len() / self.encoding.columns().max(1) * outputs];
+        self.compiled.margins(columns, &mut margins);
+        for (margins, scores) in margins.chunks_exact_mut(outputs).zip(scores.chunks_exact_mut(self.width())) {
+            self.finish(margins, scores);
+        }
+    }
+
+    /// From margins to scores: a binary forest has one margin and two classes.
+    fn finish(&self, margins: &mut [f64], scores: &mut [f64]) {
+        self.forest.link().apply(margins);
+        if self.is_binary {
+            scores[0] = 1.0 - margins[0];
+            scores[1] = margins[0];
+        } else {
+            scores.copy_from_slice(margins);
+        }
+    }
+}
+
+impl Engine for ForestEngine {
+    fn width(&self) -> usize {
+        if self.is_binary { 2 } else { self.forest.outputs() }
+    }
+
+    fn score_row(&self, row: &Row, scores: &mut [f64]) {
+        let mut columns = vec![0.0; self.encoding.columns()];
+        let mut margins = vec![0.0; self.forest.outputs()];
+        self.encoding.encode_row(row, &mut EncodeScratch::default(), &mut columns);
+        self.compiled.margins_row(&columns, &mut margins);
+        self.finish(&mut margins, scores);
+    }
+
+    fn score_frame(&self, frame: &Frame, scores: &mut [f64]) {
+        let (width, outputs) = (self.width(), self.forest.outputs());
+        scores.par_chunks_mut(ROWS_PER_TASK * width).enumerate().for_each(|(task, scores)| {
+            let start = task * ROWS_PER_TASK;
+            let rows = scores.len() / width;
+            let mut columns = vec![0.0; rows * self.encoding.columns()];
+            let mut margins = vec![0.0; rows * outputs];
+            self.encoding.encode_frame(frame, start..start + rows, &mut EncodeScratch::default(), &mut columns);
+            self.compiled.margins(&columns, &mut margins);
+            for (margins, scores) in margins.chunks_exact_mut(outputs).zip(scores.chunks_exact_mut(width)) {
+                self.finish(margins, scores);
+            }
+        });
+    }
+
+    fn explain_row(&self, row: &Row, output: usize) -> Reasons {
+        let columns = self.encoding.columns();
+        let mut encoded = vec![0.0; columns];
+        self.encoding.encode_row(row, &mut EncodeScratch::default(), &mut encoded);
+        let explainer = self.explainer.get_or_init(|| self.forest.explainer());
+        let mut shares = vec![0.0; self.forest.outputs() * (columns + 1)];
+        explainer.contributions(&encoded, &mut shares);
+        // A binary forest has one margin, that of the second class: the first class's reasons are its mirror.
+        let (margin, sign) = match (self.is_binary, output) {
+            (true, 0) => (0, -1.0),
+            (true, _) => (0, 1.0),
+            (false, output) => (output, 1.0),
+        };
+        let shares: Vec<f64> =
+            shares[margin * (columns + 1)..(margin + 1) * (columns + 1)].iter().map(|share| share * sign).collect();
+        let feature_of_column = self.encoding.feature_of_column();
+        let words = self.encoding.marks(row, &|_| 0.0, margin).into_iter().map(|(feature, mut marks)| {
+            marks.iter_mut().for_each(|mark| mark.weight *= sign);
+            Marked { feature, marks }
+        });
+        Reasons {
+            unit: match self.forest.link() {
+                Link::Identity => Unit::Target,
+                Link::Exp => Unit::LogTarget,
+                _ => Unit::LogOdds,
+            },
+            base: shares[columns],
+            by_feature: by_feature(&shares[..columns], &feature_of_column, row.values().len()),
+            words: words.collect(),
+        }
+    }
+
+    fn importance(&self) -> Option<Vec<f64>> {
+        let gains: Vec<f64> = self.forest.importance().iter().map(|of| of.gain.max(0.0)).collect();
+        let total: f64 = gains.iter().sum();
+        let feature_of_column = self.encoding.feature_of_column();
+        let features = feature_of_column.iter().max().map_or(0, |last| last + 1);
+        let mut shares = by_feature(&gains, &feature_of_column, features);
+        if total > 0.0 {
+            shares.iter_mut().for_each(|share| *share /= total);
+        }
+        Some(shares)
+    }
+}

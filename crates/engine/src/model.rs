@@ -1,0 +1,308 @@
+//! A model ready to answer: a verified bundle with its engine, its schema and its answering rule.
+//!
+//! ```no_run
+//! let model = ombud_engine::Model::open("models/claim_outcome/latest")?;
+//! let row = model.row(br#"{"department": "Surgery", "age": 41}"#)?;
+//! let answer = model.predict(&row);
+//! println!("{} ({:?})", model.name_of(&answer), answer.confidence);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use crate::answering::{Answering, AnsweringError};
+use crate::bundle::{Bundle, BundleError, Trust};
+use crate::clusters::Clusters;
+use crate::encoding::{Block, Encoding, EncodingError, Parts};
+use crate::engine::{ClusterEngine, Engine, ForestEngine, LinearEngine};
+use crate::forest::Forest;
+use crate::linear::Linear;
+use crate::text::Vectorizer;
+use ombud_core::answer::Prediction;
+use ombud_core::explanation::{Contribution, Word};
+use ombud_core::row::{RowParser, Value};
+use ombud_core::schema::Kind;
+use ombud_core::task::Outputs;
+use ombud_core::{Answer, Class, Explanation, Frame, Manifest, Refusal, Row, Schema, Task};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The file that holds how rows are encoded.
+pub const ENCODING_FILE: &str = "encoding.json";
+/// The file that holds how scores become answers.
+pub const ANSWERING_FILE: &str = "answering.json";
+/// The file that holds a forest.
+pub const FOREST_FILE: &str = "model.ubj";
+/// The file that holds a linear model or segments.
+pub const TENSORS_FILE: &str = "model.safetensors";
+
+/// A model ready to answer. Cheap to share: everything in it is read-only.
+#[derive(Debug)]
+pub struct Model {
+    manifest: Manifest,
+    parser: RowParser,
+    engine: Box<dyn Engine>,
+    answering: Answering,
+}
+
+/// Why a bundle cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error("this program has no engine named {engine:?}")]
+    UnknownEngine { engine: String },
+    #[error("the bundle's file {file} cannot be used: {reason}")]
+    Part { file: String, reason: String },
+    #[error("the bundle's outputs do not fit its weights: {outputs} named, {width} computed")]
+    Width { outputs: usize, width: usize },
+}
+
+impl ModelError {
+    /// Whose mistake it is.
+    pub fn class(&self) -> Class {
+        match self {
+            ModelError::Bundle(error) => error.class(),
+            ModelError::UnknownEngine { .. } => Class::Unsupported,
+            ModelError::Part { .. } | ModelError::Width { .. } => Class::Corrupt,
+        }
+    }
+}
+
+/// Scores of many rows, calibrated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// Scores per row.
+    pub width: usize,
+    /// Row after row.
+    pub values: Vec<f64>,
+}
+
+impl Model {
+    /// Opens a bundle (a folder or a `.tar.gz`), verifying every digest. A signature is not asked for.
+    pub fn open(path: impl AsRef<Path>) -> Result<Model, ModelError> {
+        Model::open_trusting(path, &Trust::default())
+    }
+
+    /// Opens a bundle that one of the trusted keys must have signed, when there are any.
+    pub fn open_trusting(path: impl AsRef<Path>, trust: &Trust) -> Result<Model, ModelError> {
+        Model::from_bundle(Bundle::open(path.as_ref(), trust)?)
+    }
+
+    /// A model from a bundle that was verified already.
+    pub fn from_bundle(bundle: Bundle) -> Result<Model, ModelError> {
+        let engine = build(&bundle)?;
+        let answering: Answering = match bundle.file(ANSWERING_FILE) {
+            Some(_) => json(&bundle, ANSWERING_FILE)?,
+            None => Answering::default(),
+        };
+        Model::assemble(bundle.into_manifest(), engine, answering)
+    }
+
+    /// A model from parts that were just made.
+    pub fn assemble(
+        manifest: Manifest,
+        engine: Box<dyn Engine>,
+        answering: Answering,
+    ) -> Result<Model, ModelError> {
+        let (outputs, width) = (manifest.outputs.width(), engine.width());
+        if outputs != width {
+            return Err(ModelError::Width { outputs, width });
+        }
+        answering.check(&manifest.outputs).map_err(|error: AnsweringError| ModelError::Part {
+            file: ANSWERING_FILE.into(),
+            reason: error.to_string(),
+        })?;
+        let parser = RowParser::new(Arc::new(manifest.schema.clone()));
+        Ok(Model { manifest, parser, engine, answering })
+    }
+
+    /// The same model with more known of it: training measures a model before its manifest is complete.
+    pub fn with_manifest(mut self, manifest: Manifest) -> Model {
+        self.manifest = manifest;
+        self
+    }
+
+    /// What is known of it.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What it takes.
+    pub fn schema(&self) -> &Arc<Schema> {
+        self.parser.schema()
+    }
+
+    /// How scores become answers.
+    pub fn answering(&self) -> &Answering {
+        &self.answering
+    }
+
+    /// The engine, for whoever needs raw scores.
+    pub fn engine(&self) -> &dyn Engine {
+        self.engine.as_ref()
+    }
+
+    /// Reads a row from JSON.
+    pub fn row(&self, json: &[u8]) -> Result<Row, Refusal> {
+        self.parser.parse(json)
+    }
+
+    /// Reads rows from JSON, again and again.
+    pub fn parser(&self) -> &RowParser {
+        &self.parser
+    }
+
+    /// Answers one row.
+    pub fn predict(&self, row: &Row) -> Answer {
+        let mut scores = vec![0.0; self.engine.width()];
+        self.engine.score_row(row, &mut scores);
+        self.answering.calibrate(&mut scores);
+        self.answering.answer(&self.manifest.outputs, &scores)
+    }
+
+    /// Scores a frame of the model's schema; [`Model::answer`] turns a row's scores into its answer.
+    pub fn predict_frame(&self, frame: &Frame) -> Scores {
+        let width = self.engine.width();
+        let mut values = vec![0.0; frame.rows() * width];
+        self.engine.score_frame(frame, &mut values);
+        values.chunks_exact_mut(width).for_each(|scores| self.answering.calibrate(scores));
+        Scores { width, values }
+    }
+
+    /// The answer that a row's calibrated scores give.
+    pub fn answer(&self, scores: &[f64]) -> Answer {
+        self.answering.answer(&self.manifest.outputs, scores)
+    }
+
+    /// The prediction in words: the class, the labels, the segment's name or the number.
+    pub fn name_of(&self, answer: &Answer) -> String {
+        let names = self.manifest.outputs.names();
+        match &answer.prediction {
+            Prediction::Class { index, .. } | Prediction::Segment { index } => names[*index].clone(),
+            Prediction::Labels { indices } => {
+                indices.iter().map(|index| names[*index].as_str()).collect::<Vec<_>>().join("|")
+            }
+            Prediction::Number { value, .. } => format!("{value}"),
+        }
+    }
+
+    /// Why the answer came out as it did.
+    pub fn explain(&self, row: &Row, answer: &Answer) -> Explanation {
+        let output = explained_output(answer);
+        let reasons = self.engine.explain_row(row, output);
+        let features = self.schema().features();
+        let mut contributions: Vec<Contribution> = features
+            .iter()
+            .zip(row.values())
+            .zip(&reasons.by_feature)
+            .map(|((feature, value), weight)| Contribution {
+                feature: feature.name.clone(),
+                value: shown(&feature.kind, value),
+                weight: *weight,
+            })
+            .collect();
+        contributions.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()));
+        let mut words: Vec<Word> = reasons
+            .words
+            .into_iter()
+            .flat_map(|marked| {
+                let feature = features[marked.feature].name.clone();
+                marked.marks.into_iter().map(move |mark| Word {
+                    feature: feature.clone(),
+                    start: mark.start,
+                    end: mark.end,
+                    text: mark.text,
+                    weight: mark.weight,
+                })
+            })
+            .filter(|word| word.weight != 0.0)
+            .collect();
+        words.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()));
+        let output = match &self.manifest.outputs {
+            Outputs::Number { name } => name.clone(),
+            outputs => outputs.names()[output].clone(),
+        };
+        Explanation { output, unit: reasons.unit, base: reasons.base, contributions, words }
+    }
+}
+
+/// The score an explanation is about: the predicted class, the likeliest label, the segment.
+fn explained_output(answer: &Answer) -> usize {
+    match &answer.prediction {
+        Prediction::Class { index, .. } | Prediction::Segment { index } => *index,
+        Prediction::Labels { indices } => {
+            let among = if indices.is_empty() { (0..answer.probabilities.len()).collect() } else { indices.clone() };
+            let likelier = |a: &usize, b: &usize| answer.probabilities[*a].total_cmp(&answer.probabilities[*b]);
+            among.into_iter().max_by(likelier).unwrap_or(0)
+        }
+        Prediction::Number { .. } => 0,
+    }
+}
+
+fn shown(kind: &Kind, value: &Value) -> Option<String> {
+    const TEXT_SHOWN_MAX: usize = 80;
+    match value {
+        Value::Missing => None,
+        Value::Number(number) => Some(number.to_string()),
+        Value::Code(code) => kind.values().get(*code as usize).cloned(),
+        Value::Text(text) => Some(text.chars().take(TEXT_SHOWN_MAX).collect()),
+        Value::Sequence(steps) => {
+            Some(steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn build(bundle: &Bundle) -> Result<Box<dyn Engine>, ModelError> {
+    let manifest = bundle.manifest();
+    let encoding = |file: &str| -> Result<Encoding, ModelError> {
+        let blocks: Vec<Block> = json(bundle, file)?;
+        let parts = parts(bundle, &blocks)?;
+        Encoding::new(&manifest.schema, blocks, &parts).map_err(|error| wrong(file, &error))
+    };
+    match manifest.engine.as_str() {
+        "forest" => {
+            let forest = Forest::from_xgboost(required(bundle, FOREST_FILE)?).map_err(|e| wrong(FOREST_FILE, &e))?;
+            let engine = ForestEngine::new(encoding(ENCODING_FILE)?, forest.forest);
+            Ok(Box::new(engine.map_err(|error: EncodingError| wrong(FOREST_FILE, &error))?))
+        }
+        "linear" => {
+            let linear = Linear::from_bytes(required(bundle, TENSORS_FILE)?).map_err(|e| wrong(TENSORS_FILE, &e))?;
+            let is_exclusive = manifest.task != Task::MultiLabel;
+            let engine = LinearEngine::new(encoding(ENCODING_FILE)?, linear, is_exclusive);
+            Ok(Box::new(engine.map_err(|error| wrong(TENSORS_FILE, &error))?))
+        }
+        "clusters" => {
+            let clusters =
+                Clusters::from_bytes(required(bundle, TENSORS_FILE)?).map_err(|e| wrong(TENSORS_FILE, &e))?;
+            let engine = ClusterEngine::new(encoding(ENCODING_FILE)?, clusters);
+            Ok(Box::new(engine.map_err(|error| wrong(TENSORS_FILE, &error))?))
+        }
+        engine => Err(ModelError::UnknownEngine { engine: engine.to_owned() }),
+    }
+}
+
+fn parts(bundle: &Bundle, blocks: &[Block]) -> Result<Parts, ModelError> {
+    let mut parts = Parts::default();
+    for block in blocks {
+        if let Block::Text { vectorizer, .. } | Block::TextStage { vectorizer, .. } = block {
+            let part = Vectorizer::from_bytes(required(bundle, vectorizer)?).map_err(|e| wrong(vectorizer, &e))?;
+            parts.vectorizers.insert(vectorizer.clone(), Arc::new(part));
+        }
+        if let Block::TextStage { linear, .. } = block {
+            let part = Linear::from_bytes(required(bundle, linear)?).map_err(|e| wrong(linear, &e))?;
+            parts.linears.insert(linear.clone(), Arc::new(part));
+        }
+    }
+    Ok(parts)
+}
+
+fn required<'b>(bundle: &'b Bundle, file: &str) -> Result<&'b [u8], ModelError> {
+    bundle.file(file).ok_or_else(|| ModelError::Part { file: file.to_owned(), reason: "it is absent".into() })
+}
+
+fn json<T: serde::de::DeserializeOwned>(bundle: &Bundle, file: &str) -> Result<T, ModelError> {
+    serde_json::from_slice(required(bundle, file)?).map_err(|error| wrong(file, &error))
+}
+
+fn wrong(file: &str, error: &dyn std::fmt::Display) -> ModelError {
+    ModelError::Part { file: file.to_owned(), reason: error.to_string() }
+}

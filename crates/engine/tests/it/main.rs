@@ -1,0 +1,7 @@
+//! The engine's public face, driven from outside.
+
+mod forest_golden;
+mod forest_hessboost;
+mod forest_paths;
+mod forest_readers;
+mod model_signing;

@@ -1,0 +1,82 @@
+//! `cargo xtask bench NAME`: our binary beside the Python peers, same data, same run, taking turns.
+//!
+//! Each benchmark is a file that gives a [`Report`]; this one prints it and keeps it in
+//! `docs/benchmarks.md`, between the markers of that benchmark's name.
+
+use std::process::ExitCode;
+use std::{fs, thread};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::house::House;
+
+mod data;
+mod measure;
+pub mod python;
+mod quality;
+mod report;
+mod train;
+
+pub use report::Report;
+
+/// What can be measured.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Bench {
+    /// Train a five-class forest, CSV to signed bundle, beside pandas + XGBoost
+    Train,
+    /// Quality on the data sets of ../shared/data beside the scikit-learn references
+    Quality,
+}
+
+impl Bench {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Quality => "quality",
+        }
+    }
+}
+
+pub fn run(bench: Bench, rounds: usize, house: &House) -> Result<ExitCode> {
+    let mut report = match bench {
+        Bench::Train => train::run(rounds.max(1), house)?,
+        Bench::Quality => quality::run(house)?,
+    };
+    report.notes.push(machine());
+    println!("\n{}", report.to_markdown());
+    keep(house, bench.name(), &report)?;
+    Ok(if report.failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Rewrites the section of `docs/benchmarks.md` that belongs to `name`.
+fn keep(house: &House, name: &str, report: &Report) -> Result<()> {
+    let path = house.root.join("docs/benchmarks.md");
+    let page = fs::read_to_string(&path).unwrap_or_else(|_| "# Benchmarks\n".to_owned());
+    fs::create_dir_all(house.root.join("docs"))?;
+    fs::write(
+        &path,
+        report::replace_section(&page, name, &report.to_markdown()),
+    )
+    .context("docs/benchmarks.md cannot be written")?;
+    println!("docs/benchmarks.md, section {name}, is rewritten");
+    Ok(())
+}
+
+fn machine() -> String {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("");
+    let model = model.trim_start_matches([' ', '\t', ':']);
+    format!(
+        "Measured on {cores} cores{}{model}.",
+        if model.is_empty() { "" } else { " of " }
+    )
+}

@@ -1,0 +1,128 @@
+//! `cargo xtask demo`: from shipped data to predictions with reasons, in front of a person's eyes.
+//!
+//! For each recipe under `examples/` it trains, tells what the training measured, and predicts the rows
+//! of `new.csv`, which nobody has an answer for. It uses the command `ombud` as anyone would and stops at
+//! the first thing that goes wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::command;
+use crate::house::House;
+use crate::steps::plain;
+
+pub fn run(house: &House) -> Result<ExitCode> {
+    let started = Instant::now();
+    println!("── building ombud");
+    let ombud = house.ombud()?;
+    let mut bundles = Vec::new();
+    for example in examples(house)? {
+        let name = example
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        println!("\n── {name}: train");
+        let bundle = train(house, &ombud, &example, &name)?;
+        println!("\n── {name}: predict rows that nobody has an answer for");
+        predict(house, &ombud, &example, &bundle)?;
+        bundles.push(bundle);
+    }
+    farewell(house, &ombud, bundles.first());
+    println!("the demo took {}", plain(started.elapsed()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The example folders that have a recipe, by name, relative to the root.
+fn examples(house: &House) -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(house.root.join("examples")).context("there is no folder examples")? {
+        let folder = Path::new("examples").join(entry?.file_name());
+        if house.root.join(&folder).join("recipe.toml").is_file() {
+            folders.push(folder);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+fn train(house: &House, ombud: &Path, example: &Path, name: &str) -> Result<PathBuf> {
+    let out = house.target.join("demo").join(name);
+    if out.exists() {
+        fs::remove_dir_all(&out).context("the last demo cannot be removed")?;
+    }
+    let mut train = Command::new(ombud);
+    train
+        .current_dir(&house.root)
+        .arg("train")
+        .arg(example.join("recipe.toml"));
+    train.arg("--out").arg(house.typed(&out)).arg("--json");
+    println!("$ {}", command::spelled(&train));
+    let report = command::capture(&mut train)?;
+    let report: Value = serde_json::from_str(&report).context("train --json printed no JSON")?;
+    tell(&report);
+    let bundle = report["bundle"]
+        .as_str()
+        .context("train --json names no bundle")?;
+    Ok(house.root.join(bundle))
+}
+
+/// What the training measured, in plain lines.
+fn tell(report: &Value) {
+    for (name, value) in report["metrics"].as_object().into_iter().flatten() {
+        if let Some(number) = value.as_f64() {
+            println!("  {name:<24} {number:>10.4}");
+        }
+    }
+    for gate in report["gates"].as_array().into_iter().flatten() {
+        let verdict = if gate["passed"] == true {
+            "passed"
+        } else {
+            "FAILED"
+        };
+        let name = gate["name"].as_str().unwrap_or("?");
+        println!(
+            "  gate {name:<19} {verdict:>10}  {} against {}",
+            gate["measured"], gate["limit"]
+        );
+    }
+    for warning in report["warnings"].as_array().into_iter().flatten() {
+        let text = warning
+            .as_str()
+            .map_or_else(|| warning.to_string(), str::to_owned);
+        println!("  warning: {text}");
+    }
+}
+
+fn predict(house: &House, ombud: &Path, example: &Path, bundle: &Path) -> Result<()> {
+    let mut predict = Command::new(ombud);
+    predict
+        .current_dir(&house.root)
+        .arg("predict")
+        .arg(house.typed(bundle));
+    predict
+        .arg("--data")
+        .arg(example.join("new.csv"))
+        .arg("--explain");
+    command::run(&mut predict)
+}
+
+fn farewell(house: &House, ombud: &Path, bundle: Option<&PathBuf>) {
+    let Some(bundle) = bundle else {
+        println!("there is no examples/*/recipe.toml to train");
+        return;
+    };
+    let bundle = house.typed(bundle).display();
+    println!("\n── what next (ombud is {})", house.typed(ombud).display());
+    println!("  read the model card        {bundle}/card.md");
+    println!("  look into a bundle         ombud inspect {bundle}");
+    println!(
+        "  begin with your own data   ombud recipe new people.csv --target COLUMN > recipe.toml"
+    );
+    println!("  train on it                ombud train recipe.toml");
+}
