@@ -1,0 +1,474 @@
+//! From a recipe and its files to rows ready to be learned from.
+//!
+//! Reads the data, decides what every column is, gives the table its types and finds the target. Everything that the data
+//! itself can be wrong about ends here, in one error that names the column and the remedy.
+
+use crate::evaluation::Protected;
+use crate::infer::{self, InferError};
+use crate::recipe::{Recipe, SplitBy};
+use crate::source::{self, ReadError, SourceSpec};
+use crate::split::{self, Rule, Sides};
+use crate::target::{self, Target, TargetError};
+use crate::progress::Progress;
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use ombud_core::frame::{is_missing_word, numbers, texts};
+use ombud_core::manifest::DataPrint;
+use ombud_core::nearest::nearest;
+use ombud_core::{Class, Digest, Frame, Refusal, Task};
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Groups of a protected attribute; the rarest beyond it are counted together.
+const GROUPS_MAX: usize = 50;
+/// A protected number of more values than this is told in bands.
+const BANDS_FROM: usize = 12;
+/// Bands of a protected number.
+const BANDS: usize = 4;
+
+/// Rows ready to be learned from.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The rows that have a target.
+    pub frame: Frame,
+    /// Their targets.
+    pub target: Target,
+    /// How much each counts.
+    pub weights: Option<Vec<f64>>,
+    /// Which rows belong together: by group, or by subject when subjects repeat.
+    pub keys: Option<Vec<u64>>,
+    /// When each row was true, in an order-preserving number.
+    pub times: Option<Vec<i64>>,
+    /// Per feature: +1 may only raise the answer, -1 only lower it.
+    pub monotone: Vec<i8>,
+    /// Attributes by which fairness is measured.
+    pub protected: Vec<Protected>,
+    /// The data's fingerprint.
+    pub print: DataPrint,
+    /// What a person should know before using the model.
+    pub warnings: Vec<String>,
+    /// What was decided, in words.
+    pub notes: Vec<String>,
+}
+
+/// Why there is nothing to learn from.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error("the recipe names no data")]
+    NoSource,
+    #[error("this program reads no {scheme:?} sources")]
+    ForeignSource { scheme: String },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the data has no column {column:?}, which the recipe names as {role}")]
+    NoColumn { column: String, role: &'static str, hint: String },
+    #[error("the recipe names no target, and the task is not clustering")]
+    NoTarget { hint: String },
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Infer(#[from] InferError),
+    #[error("the data does not fit its own schema: {0}")]
+    Refused(#[from] Refusal),
+    #[error("the weight column {column:?} holds {what} at row {row}")]
+    Weight { column: String, row: usize, what: String },
+    #[error("the time column {column:?} holds {value:?} at row {row}, which is no time")]
+    Time { column: String, row: usize, value: String },
+}
+
+impl PrepareError {
+    /// Whose mistake it is.
+    pub fn class(&self) -> Class {
+        match self {
+            PrepareError::Read(error) => error.class(),
+            PrepareError::ForeignSource { .. } => Class::Unsupported,
+            PrepareError::NoSource
+            | PrepareError::NoColumn { .. }
+            | PrepareError::NoTarget { .. }
+            | PrepareError::Target(_)
+            | PrepareError::Infer(_)
+            | PrepareError::Refused(_)
+            | PrepareError::Weight { .. }
+            | PrepareError::Time { .. } => Class::Invalid,
+        }
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            PrepareError::NoSource => Some("add `source = \"csv:data.csv\"` to [data], or use --data".into()),
+            PrepareError::ForeignSource { .. } => Some("use csv:, tsv:, jsonl: or parquet:".into()),
+            PrepareError::Read(error) => Some(error.hint()),
+            PrepareError::NoColumn { hint, .. } | PrepareError::NoTarget { hint } => Some(hint.clone()),
+            PrepareError::Target(error) => Some(error.hint()),
+            PrepareError::Infer(error) => Some(error.hint()),
+            PrepareError::Refused(_) => None,
+            PrepareError::Weight { .. } => Some("weights are numbers of at least 0".into()),
+            PrepareError::Time { .. } => Some("write times as 2026-03-31 or 2026-03-31T10:00:00Z, or as numbers".into()),
+        }
+    }
+}
+
+/// A whole table with where it came from.
+pub(crate) struct Loaded {
+    pub(crate) batch: RecordBatch,
+    pub(crate) print: DataPrint,
+}
+
+/// Reads a table, joining a recipe's series.
+pub(crate) fn load(
+    recipe: Option<&Recipe>,
+    source: &str,
+    base: &Path,
+    progress: &dyn Progress,
+) -> Result<Loaded, PrepareError> {
+    for scheme in ["sql", "kit"] {
+        if source.starts_with(&format!("{scheme}:")) {
+            return Err(PrepareError::ForeignSource { scheme: scheme.to_owned() });
+        }
+    }
+    let spec = SourceSpec::parse(source, base)?;
+    let opened = source::open(&spec)?;
+    progress.start("reading", opened.meter().bytes_total());
+    let table = watch_reading(opened.as_ref(), progress)?;
+    progress.finish();
+    let mut batch = table.batch;
+    let mut sha256 = table.fingerprint;
+    if let Some(series) = recipe.and_then(|recipe| recipe.data.series.as_ref()) {
+        let joined = source::SeriesSpec {
+            source: series.source.clone(),
+            key: series.key.clone(),
+            order: series.order.clone(),
+            columns: series.columns.clone(),
+            steps: None,
+        };
+        progress.start("joining series", None);
+        let long = source::open(&SourceSpec::parse(&series.source, base)?)?.read_all()?;
+        sha256 = both(&sha256, &long.fingerprint);
+        batch = source::Series::new(&long.batch, &joined)?.join(&batch)?;
+        progress.finish();
+    }
+    let rows = batch.num_rows() as u64;
+    let print = DataPrint { source: source.to_owned(), sha256, rows, rows_fitted: 0, rows_validation: 0 };
+    Ok(Loaded { batch, print })
+}
+
+/// The fingerprint of two files together: the digest of their digests, in order.
+fn both(first: &Digest, second: &Digest) -> Digest {
+    let mut hasher = Sha256::new();
+    hasher.update(first.as_bytes());
+    hasher.update(second.as_bytes());
+    Digest::new(hasher.finalize().into())
+}
+
+/// Reads on this thread while another tells how far it is.
+fn watch_reading(opened: &dyn source::Source, progress: &dyn Progress) -> Result<source::Table, ReadError> {
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                progress.advance(opened.meter().bytes_read());
+                std::thread::park_timeout(std::time::Duration::from_millis(100));
+            }
+        });
+        let table = opened.read_all();
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        table
+    })
+}
+
+/// Makes rows ready.
+pub fn prepare(
+    recipe: &Recipe,
+    base: &Path,
+    data: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<Prepared, PrepareError> {
+    // A path on the command line starts where the person stands, a path in a recipe where the recipe lies.
+    let (source, base) = match data {
+        Some(data) => (data, Path::new(".")),
+        None => (recipe.data.source.as_deref().ok_or(PrepareError::NoSource)?, base),
+    };
+    let loaded = load(Some(recipe), source, base, progress)?;
+    let batch = loaded.batch;
+    check_columns(recipe, &batch)?;
+    progress.start("finding types", None);
+    let (target, rows, mut notes, mut warnings) = find_target(recipe, &batch)?;
+    let kept = if rows.len() == batch.num_rows() { batch } else { take(&batch, &rows) };
+    let described = infer::schema_for(recipe, &kept)?;
+    warnings.extend(described.warnings);
+    notes.extend(described.notes);
+    let monotone = described
+        .schema
+        .features()
+        .iter()
+        .map(|feature| recipe.features.given.get(&feature.name).and_then(|spec| spec.monotone).unwrap_or(0))
+        .collect();
+    let schema = Arc::new(described.schema);
+    let (frame, unfit) = Frame::bind(&schema, &kept)?;
+    warnings.extend(unfit.sentences());
+    progress.finish();
+    let weights = recipe.data.weight.as_ref().map(|column| read_weights(column, &kept)).transpose()?;
+    let times = recipe.data.time.as_ref().map(|column| read_times(column, &kept)).transpose()?;
+    let keys = read_keys(recipe, &kept);
+    let protected = schema.columns.protected.iter().filter_map(|name| read_protected(name, &kept)).collect();
+    Ok(Prepared { frame, target, weights, keys, times, monotone, protected, print: loaded.print, warnings, notes })
+}
+
+/// Divides the rows as the recipe says, or as the data asks for.
+pub fn divide(recipe: &Recipe, prepared: &mut Prepared) -> Sides {
+    let split = recipe.data.split.unwrap_or_default();
+    let rows = prepared.frame.rows();
+    let codes = prepared.target.codes();
+    let together = match split.by {
+        SplitBy::Subject | SplitBy::Group => true,
+        // Rows of one subject on both sides would measure recognition, so repeating subjects stay together unasked.
+        SplitBy::Random => recipe.data.split.is_none() && prepared.keys.is_some(),
+        SplitBy::Time => false,
+    };
+    if together && recipe.data.split.is_none() {
+        prepared.notes.push("subjects have several rows each, so the split keeps each subject on one side".into());
+    }
+    let rule = match (&prepared.keys, &prepared.times) {
+        (Some(keys), _) if together => Rule::Together(keys),
+        (_, Some(times)) if split.by == SplitBy::Time => Rule::Latest(times),
+        _ => Rule::Stratified(codes),
+    };
+    split::divide(rows, split.validation, rule, recipe.train.seed)
+}
+
+fn check_columns(recipe: &Recipe, batch: &RecordBatch) -> Result<(), PrepareError> {
+    let data = &recipe.data;
+    let single = [
+        (&data.target, "target"),
+        (&data.subject, "subject"),
+        (&data.time, "time"),
+        (&data.group, "group"),
+        (&data.weight, "weight"),
+    ];
+    let single = single.into_iter().filter_map(|(column, role)| Some((column.as_ref()?, role)));
+    let many = data.ids.iter().map(|c| (c, "an id")).chain(data.protected.iter().map(|c| (c, "protected")));
+    let features = recipe.features.drop.iter().map(|c| (c, "a column to drop"));
+    let features = features.chain(recipe.features.only.iter().map(|c| (c, "a feature")));
+    let given = recipe.features.given.iter().filter(|(_, spec)| spec.path.is_none());
+    let features = features.chain(given.map(|(c, _)| (c, "a feature")));
+    for (column, role) in single.chain(many).chain(features) {
+        let is_there = batch.column_by_name(column).is_some()
+            || batch.column_by_name(&format!("{column}_1")).is_some();
+        if !is_there {
+            return Err(PrepareError::NoColumn { column: column.clone(), role, hint: column_hint(column, batch) });
+        }
+    }
+    Ok(())
+}
+
+fn column_hint(wrong: &str, batch: &RecordBatch) -> String {
+    const SHOWN_MAX: usize = 15;
+    let schema = batch.schema();
+    let names = || schema.fields().iter().map(|field| field.name().as_str());
+    match nearest(wrong, names()) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => {
+            let shown: Vec<&str> = names().take(SHOWN_MAX).collect();
+            let more = if names().count() > SHOWN_MAX { ", …" } else { "" };
+            format!("the data has: {}{more}", shown.join(", "))
+        }
+    }
+}
+
+type FoundTarget = (Target, Vec<u32>, Vec<String>, Vec<String>);
+
+fn find_target(recipe: &Recipe, batch: &RecordBatch) -> Result<FoundTarget, PrepareError> {
+    let all = || (0..batch.num_rows() as u32).collect::<Vec<u32>>();
+    let is_clustering = recipe.task == Some(Task::Clustering)
+        || matches!(
+            recipe.train.algorithm,
+            Some(crate::recipe::Algorithm::KMeans(_) | crate::recipe::Algorithm::Mixture(_))
+        );
+    let Some(column) = recipe.data.target.as_ref().filter(|_| !is_clustering) else {
+        if is_clustering {
+            let target = Target::Nothing { rows: batch.num_rows() };
+            return Ok((target, all(), Vec::new(), Vec::new()));
+        }
+        let hint = "add `target = \"…\"` to [data], or `task = \"clustering\"` to [model]".to_owned();
+        return Err(PrepareError::NoTarget { hint });
+    };
+    let array = source::column(batch, column, &recipe.name.to_string())?;
+    let found = target::find(column, array, recipe)?;
+    let mut notes = Vec::new();
+    if let Some(why) = found.why {
+        notes.push(format!("task: {}, because {why}", found.target.task()));
+    }
+    let mut warnings = Vec::new();
+    if found.without > 0 {
+        let excluded = if recipe.data.exclude.is_empty() { "without a target" } else { "without a target or excluded" };
+        warnings.push(format!("{} of {} rows are {excluded} and were left out", found.without, batch.num_rows()));
+    }
+    Ok((found.target, found.rows, notes, warnings))
+}
+
+/// The rows at the given places.
+pub(crate) fn take(batch: &RecordBatch, rows: &[u32]) -> RecordBatch {
+    let indices = UInt32Array::from(rows.to_vec());
+    arrow_select::take::take_record_batch(batch, &indices).expect("indices lie within the table")
+}
+
+fn read_weights(column: &str, batch: &RecordBatch) -> Result<Vec<f64>, PrepareError> {
+    let array = source::column(batch, column, "the data")?;
+    let (values, _) = numbers(array);
+    let weight = |row: usize| {
+        let refused = |what: &str| PrepareError::Weight { column: column.to_owned(), row: row + 1, what: what.to_owned() };
+        if values.is_null(row) {
+            return Err(refused("no number"));
+        }
+        let weight = values.value(row);
+        if weight < 0.0 { Err(refused("a negative number")) } else { Ok(weight) }
+    };
+    (0..values.len()).map(weight).collect()
+}
+
+fn read_times(column: &str, batch: &RecordBatch) -> Result<Vec<i64>, PrepareError> {
+    let array = source::column(batch, column, "the data")?;
+    let (values, unfit) = numbers(array);
+    if unfit == 0 {
+        // Microseconds keep the order of any date or year written as a number; a missing time counts as the oldest.
+        return Ok(values.iter().map(|value| value.map_or(i64::MIN, |value| (value * 1e6) as i64)).collect());
+    }
+    let cells = texts(array);
+    let time = |row: usize| {
+        if cells.is_null(row) || is_missing_word(cells.value(row)) {
+            return Ok(i64::MIN);
+        }
+        parse_time(cells.value(row)).ok_or_else(|| PrepareError::Time {
+            column: column.to_owned(),
+            row: row + 1,
+            value: cells.value(row).chars().take(40).collect(),
+        })
+    };
+    (0..cells.len()).map(time).collect()
+}
+
+/// An ISO date, with or without a time of day, as a number that keeps the order. Offsets are small against days and are
+/// not applied.
+fn parse_time(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let (date, clock) = text.split_at_checked(10)?;
+    let mut parts = date.split(['-', '/']);
+    let mut part = || parts.next()?.parse::<i64>().ok();
+    let (year, month, day) = (part()?, part()?, part()?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let clock = clock.trim_start_matches(['T', ' ']);
+    let mut units = clock.split(':').map(|unit| {
+        let digits: String = unit.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<i64>().unwrap_or(0)
+    });
+    let seconds = units.next().unwrap_or(0) * 3_600 + units.next().unwrap_or(0) * 60 + units.next().unwrap_or(0);
+    Some(((year * 12 + month) * 31 + day) * 86_400 + seconds)
+}
+
+/// Keys of rows that belong together: by the group column, else by the subject when subjects repeat.
+fn read_keys(recipe: &Recipe, batch: &RecordBatch) -> Option<Vec<u64>> {
+    let hashed = |column: &ArrayRef| -> Vec<u64> {
+        texts(column)
+            .iter()
+            .enumerate()
+            .map(|(row, cell)| {
+                let mut hasher = DefaultHasher::new();
+                match cell {
+                    Some(cell) => cell.hash(&mut hasher),
+                    // A row of nobody belongs to no other row.
+                    None => (row, "nobody").hash(&mut hasher),
+                }
+                hasher.finish()
+            })
+            .collect()
+    };
+    if let Some(group) = recipe.data.group.as_ref().and_then(|group| batch.column_by_name(group)) {
+        return Some(hashed(group));
+    }
+    let subject = recipe.data.subject.as_ref().and_then(|subject| batch.column_by_name(subject))?;
+    let keys = hashed(subject);
+    let distinct: std::collections::HashSet<&u64> = keys.iter().collect();
+    (distinct.len() < keys.len()).then_some(keys)
+}
+
+/// The groups of a protected attribute; a number of many values in bands between its quartiles.
+pub(crate) fn read_protected(name: &str, batch: &RecordBatch) -> Option<Protected> {
+    let array = batch.column_by_name(name)?;
+    let (values, unfit) = numbers(array);
+    let cells: Vec<String> = if unfit == 0 && is_many_valued(&values) {
+        bands(&values)
+    } else {
+        texts(array).iter().map(|cell| cell.filter(|c| !is_missing_word(c)).unwrap_or("(not known)").to_owned()).collect()
+    };
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    cells.iter().for_each(|cell| *counts.entry(cell).or_default() += 1);
+    let mut ranked: Vec<(&str, usize)> = counts.into_iter().collect();
+    ranked.sort_by_key(|(value, count)| (std::cmp::Reverse(*count), *value));
+    let mut values: Vec<String> = ranked.iter().take(GROUPS_MAX).map(|(value, _)| (*value).to_owned()).collect();
+    values.sort();
+    let places: HashMap<String, u32> =
+        values.iter().enumerate().map(|(code, value)| (value.clone(), code as u32)).collect();
+    if ranked.len() > GROUPS_MAX {
+        values.push("(others)".to_owned());
+    }
+    let others = values.len() as u32 - 1;
+    let codes = cells.iter().map(|cell| places.get(cell).copied().unwrap_or(others)).collect();
+    Some(Protected { name: name.to_owned(), codes, values })
+}
+
+fn is_many_valued(values: &arrow_array::Float64Array) -> bool {
+    let mut distinct = std::collections::HashSet::new();
+    values.iter().flatten().any(|value| {
+        distinct.insert(value.to_bits());
+        distinct.len() > BANDS_FROM
+    })
+}
+
+fn bands(values: &arrow_array::Float64Array) -> Vec<String> {
+    let mut sorted: Vec<f64> = values.iter().flatten().collect();
+    sorted.sort_by(f64::total_cmp);
+    let mut edges: Vec<f64> = (1..BANDS).map(|band| sorted[sorted.len() * band / BANDS]).collect();
+    edges.dedup();
+    let name = |band: usize| match (band.checked_sub(1).and_then(|below| edges.get(below)), edges.get(band)) {
+        (None, Some(to)) => format!("below {to}"),
+        (Some(from), Some(to)) => format!("{from} to below {to}"),
+        (Some(from), None) => format!("{from} and above"),
+        (None, None) => "all".to_owned(),
+    };
+    values
+        .iter()
+        .map(|value| match value {
+            Some(value) => name(edges.partition_point(|edge| *edge <= value)),
+            None => "(not known)".to_owned(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::Float64Array;
+
+    #[test]
+    fn times_keep_their_order_however_they_are_written() {
+        let order = ["2009-12-31", "2010-01-01", "2010-01-01T09:30:00Z", "2010-01-01 10:00", "2010-02-01"];
+        let times: Vec<i64> = order.iter().map(|text| parse_time(text).unwrap()).collect();
+        assert!(times.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(parse_time("yesterday"), None);
+        assert_eq!(parse_time("2010-13-01"), None);
+    }
+
+    #[test]
+    fn a_protected_number_is_told_in_bands() {
+        let ages = Float64Array::from_iter_values((18..98).map(f64::from));
+        let batch = RecordBatch::try_from_iter([("age", Arc::new(ages) as ArrayRef)]).unwrap();
+        let protected = read_protected("age", &batch).unwrap();
+        assert_eq!(protected.values.len(), 4);
+        assert!(protected.values.contains(&"78 and above".to_owned()));
+    }
+}
