@@ -393,9 +393,7 @@ fn typed(feature: &Feature, raw: &RawColumn, notes: &mut Notes) -> Column {
             }
         }
         (_, RawColumn::One(array)) => Column::Text(texts(array)),
-        (_, RawColumn::Steps(arrays)) => {
-            empty(feature, arrays.first().map_or(0, Array::len))
-        }
+        (_, RawColumn::Steps(arrays)) => empty(feature, arrays.first().map_or(0, Array::len)),
     }
 }
 

@@ -45,9 +45,14 @@ impl Row {
     /// When the value is not of the feature's kind: a caller takes it from another row of the same schema.
     pub fn with_value(&self, feature: usize, value: Value) -> Row {
         let is_same_kind = |a: &Value, b: &Value| {
-            matches!(a, Value::Missing) || matches!(b, Value::Missing) || std::mem::discriminant(a) == std::mem::discriminant(b)
+            matches!(a, Value::Missing)
+                || matches!(b, Value::Missing)
+                || std::mem::discriminant(a) == std::mem::discriminant(b)
         };
-        assert!(is_same_kind(&self.values[feature], &value), "the value is of another kind");
+        assert!(
+            is_same_kind(&self.values[feature], &value),
+            "the value is of another kind"
+        );
         let mut values = self.values.clone();
         values[feature] = value;
         Row { values }

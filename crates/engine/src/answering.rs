@@ -46,9 +46,10 @@ impl Answering {
             calibrator.check_width(outputs.width())?;
         }
         match &self.decision {
-            Some(rule) if rule.class_count() != outputs.width() => {
-                Err(AnsweringError::Width { rule: rule.class_count(), model: outputs.width() })
-            }
+            Some(rule) if rule.class_count() != outputs.width() => Err(AnsweringError::Width {
+                rule: rule.class_count(),
+                model: outputs.width(),
+            }),
             _ => Ok(()),
         }
     }
@@ -78,7 +79,10 @@ impl Answering {
     }
 
     fn class(&self, scores: &[f64]) -> Answer {
-        let index = self.decision.as_ref().map_or_else(|| highest(scores), |rule| rule.decide(scores));
+        let index = self
+            .decision
+            .as_ref()
+            .map_or_else(|| highest(scores), |rule| rule.decide(scores));
         let set = match &self.conformal {
             Some(Conformal::LabelSets(sets)) => sets.set(scores),
             _ => Vec::new(),
@@ -95,11 +99,23 @@ impl Answering {
             Some(rule) => rule.holds(label, *score),
             None => *score >= crate::decision::LABEL_THRESHOLD,
         };
-        let indices: Vec<usize> = (0..scores.len()).filter(|label| holds((*label, &scores[*label]))).collect();
+        let indices: Vec<usize> = (0..scores.len())
+            .filter(|label| holds((*label, &scores[*label])))
+            .collect();
         // The answer is as sure as its least sure label: one that is said but unlikely, or left out but likely.
-        let sureness = |(label, score): (usize, &f64)| if holds((label, score)) { *score } else { 1.0 - score };
+        let sureness = |(label, score): (usize, &f64)| {
+            if holds((label, score)) {
+                *score
+            } else {
+                1.0 - score
+            }
+        };
         let confidence = scores.iter().enumerate().map(sureness).fold(1.0, f64::min);
-        Answer { prediction: Prediction::Labels { indices }, confidence: Some(confidence), probabilities: scores.to_vec() }
+        Answer {
+            prediction: Prediction::Labels { indices },
+            confidence: Some(confidence),
+            probabilities: scores.to_vec(),
+        }
     }
 
     fn number(&self, value: f64) -> Answer {
@@ -110,7 +126,11 @@ impl Answering {
             }
             _ => None,
         };
-        Answer { prediction: Prediction::Number { value, interval }, confidence: None, probabilities: Vec::new() }
+        Answer {
+            prediction: Prediction::Number { value, interval },
+            confidence: None,
+            probabilities: Vec::new(),
+        }
     }
 }
 

@@ -26,20 +26,37 @@ pub enum Block {
     Raw { feature: usize },
     /// `(x - center) / scale` per step; a missing value becomes 0, the center. With `flags`, a column of 0 or 1 per
     /// step follows that says whether it was missing.
-    Scaled { feature: usize, center: Vec<f64>, scale: Vec<f64>, flags: bool },
+    Scaled {
+        feature: usize,
+        center: Vec<f64>,
+        scale: Vec<f64>,
+        flags: bool,
+    },
     /// One column per value: `weight` for the value at hand, 0 for the others; all 0 when missing.
-    OneOf { feature: usize, values: usize, weight: f64 },
+    OneOf {
+        feature: usize,
+        values: usize,
+        weight: f64,
+    },
     /// The features of a text's vectorizer.
     Text { feature: usize, vectorizer: String },
     /// The margins of a small text model, learned out of fold.
-    TextStage { feature: usize, vectorizer: String, linear: String },
+    TextStage {
+        feature: usize,
+        vectorizer: String,
+        linear: String,
+    },
 }
 
 /// Why a stored encoding cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EncodingError {
     #[error("block {block} names feature {feature}, and the schema has {features}")]
-    Feature { block: usize, feature: usize, features: usize },
+    Feature {
+        block: usize,
+        feature: usize,
+        features: usize,
+    },
     #[error("block {block} does not fit a feature of type {kind}")]
     Kind { block: usize, kind: &'static str },
     #[error("block {block} holds a number that cannot be used")]
@@ -93,12 +110,21 @@ impl Encoding {
             let one = Placed::new(index, block, offset, schema, parts)?;
             offset += one.width;
             if offset > COLUMNS_MAX {
-                return Err(EncodingError::TooWide { columns: offset, max: COLUMNS_MAX });
+                return Err(EncodingError::TooWide {
+                    columns: offset,
+                    max: COLUMNS_MAX,
+                });
             }
             placed.push(one);
         }
-        let is_dense = placed.iter().all(|p| !matches!(p.block, Block::Text { .. }));
-        Ok(Encoding { blocks: placed, columns: offset, is_dense })
+        let is_dense = placed
+            .iter()
+            .all(|p| !matches!(p.block, Block::Text { .. }));
+        Ok(Encoding {
+            blocks: placed,
+            columns: offset,
+            is_dense,
+        })
     }
 
     /// How many columns a row becomes.
@@ -111,7 +137,10 @@ impl Encoding {
         if self.is_dense && self.columns <= DENSE_COLUMNS_MAX {
             Ok(())
         } else {
-            Err(EncodingError::TooWide { columns: self.columns, max: DENSE_COLUMNS_MAX })
+            Err(EncodingError::TooWide {
+                columns: self.columns,
+                max: DENSE_COLUMNS_MAX,
+            })
         }
     }
 
@@ -122,7 +151,10 @@ impl Encoding {
 
     /// The feature each column comes from.
     pub fn feature_of_column(&self) -> Vec<usize> {
-        self.blocks.iter().flat_map(|p| std::iter::repeat_n(p.block.feature(), p.width)).collect()
+        self.blocks
+            .iter()
+            .flat_map(|p| std::iter::repeat_n(p.block.feature(), p.width))
+            .collect()
     }
 
     /// Writes a row's columns out; `out` has [`Encoding::columns`] places.
@@ -144,7 +176,12 @@ impl Encoding {
     }
 
     /// A row's columns that are not zero.
-    pub fn encode_row_sparse(&self, row: &Row, scratch: &mut EncodeScratch, out: &mut SparseVector) {
+    pub fn encode_row_sparse(
+        &self,
+        row: &Row,
+        scratch: &mut EncodeScratch,
+        out: &mut SparseVector,
+    ) {
         self.encode_sparse(&row.values(), scratch, out);
     }
 
@@ -161,11 +198,20 @@ impl Encoding {
 
     fn encode(&self, cells: &impl Cells, scratch: &mut EncodeScratch, out: &mut [f64]) {
         for placed in &self.blocks {
-            placed.write(cells, scratch, &mut out[placed.offset..placed.offset + placed.width]);
+            placed.write(
+                cells,
+                scratch,
+                &mut out[placed.offset..placed.offset + placed.width],
+            );
         }
     }
 
-    fn encode_sparse(&self, cells: &impl Cells, scratch: &mut EncodeScratch, out: &mut SparseVector) {
+    fn encode_sparse(
+        &self,
+        cells: &impl Cells,
+        scratch: &mut EncodeScratch,
+        out: &mut SparseVector,
+    ) {
         out.clear();
         for placed in &self.blocks {
             placed.push(cells, scratch, out);
@@ -185,14 +231,20 @@ impl Encoding {
         let mut all = Vec::new();
         for placed in &self.blocks {
             let feature = placed.block.feature();
-            let (Some(vectorizer), Value::Text(text)) = (&placed.vectorizer, &row.values()[feature]) else {
+            let (Some(vectorizer), Value::Text(text)) =
+                (&placed.vectorizer, &row.values()[feature])
+            else {
                 continue;
             };
             let marks = match &placed.linear {
-                None => vectorizer.marks(text, &mut scratch, &|term| weight_of(placed.offset + term as usize)),
+                None => vectorizer.marks(text, &mut scratch, &|term| {
+                    weight_of(placed.offset + term as usize)
+                }),
                 Some(linear) => {
                     let output = stage_output.min(linear.outputs().saturating_sub(1));
-                    vectorizer.marks(text, &mut scratch, &|term| linear.weight(term as usize, output))
+                    vectorizer.marks(text, &mut scratch, &|term| {
+                        linear.weight(term as usize, output)
+                    })
                 }
             };
             all.push((feature, marks));
@@ -202,7 +254,9 @@ impl Encoding {
 
     /// Whether a text feature goes through a stage of its own.
     pub fn has_text_stage(&self, feature: usize) -> bool {
-        self.blocks.iter().any(|p| p.linear.is_some() && p.block.feature() == feature)
+        self.blocks
+            .iter()
+            .any(|p| p.linear.is_some() && p.block.feature() == feature)
     }
 }
 
@@ -231,15 +285,31 @@ impl Placed {
         let features = schema.features().len();
         let kind = match schema.features().get(feature) {
             Some(feature) => &feature.kind,
-            None => return Err(EncodingError::Feature { block: index, feature, features }),
+            None => {
+                return Err(EncodingError::Feature {
+                    block: index,
+                    feature,
+                    features,
+                });
+            }
         };
         use ombud_core::Kind;
-        let steps = if let Kind::Sequence { steps, .. } = kind { *steps } else { 1 };
-        let wrong_kind = || EncodingError::Kind { block: index, kind: kind.word() };
+        let steps = if let Kind::Sequence { steps, .. } = kind {
+            *steps
+        } else {
+            1
+        };
+        let wrong_kind = || EncodingError::Kind {
+            block: index,
+            kind: kind.word(),
+        };
         let is_text = matches!(kind, Kind::Text);
         let vectorizer = match &block {
             Block::Text { vectorizer, .. } | Block::TextStage { vectorizer, .. } => {
-                let part = || EncodingError::Part { block: index, part: vectorizer.clone() };
+                let part = || EncodingError::Part {
+                    block: index,
+                    part: vectorizer.clone(),
+                };
                 Some(parts.vectorizers.get(vectorizer).ok_or_else(part)?.clone())
             }
             _ => None,
@@ -247,14 +317,22 @@ impl Placed {
         let mut linear = None;
         let width = match &block {
             Block::Raw { .. } if !is_text => steps,
-            Block::Scaled { center, scale, flags, .. } if !is_text => {
-                let is_usable = center.iter().all(|c| c.is_finite()) && scale.iter().all(|s| s.is_finite() && *s > 0.0);
+            Block::Scaled {
+                center,
+                scale,
+                flags,
+                ..
+            } if !is_text => {
+                let is_usable = center.iter().all(|c| c.is_finite())
+                    && scale.iter().all(|s| s.is_finite() && *s > 0.0);
                 if center.len() != steps || scale.len() != steps || !is_usable {
                     return Err(EncodingError::Number { block: index });
                 }
                 steps * (1 + usize::from(*flags))
             }
-            Block::OneOf { values, weight, .. } if matches!(kind, Kind::Category { .. } | Kind::Ordinal { .. }) => {
+            Block::OneOf { values, weight, .. }
+                if matches!(kind, Kind::Category { .. } | Kind::Ordinal { .. }) =>
+            {
                 if *values != kind.values().len() || !weight.is_finite() {
                     return Err(EncodingError::Number { block: index });
                 }
@@ -262,7 +340,10 @@ impl Placed {
             }
             Block::Text { .. } if is_text => vectorizer.as_ref().map_or(0, |v| v.features()),
             Block::TextStage { linear: name, .. } if is_text => {
-                let part = || EncodingError::Part { block: index, part: name.clone() };
+                let part = || EncodingError::Part {
+                    block: index,
+                    part: name.clone(),
+                };
                 let stage = parts.linears.get(name).ok_or_else(part)?.clone();
                 if Some(stage.features()) != vectorizer.as_ref().map(|v| v.features()) {
                     return Err(EncodingError::Number { block: index });
@@ -273,7 +354,13 @@ impl Placed {
             }
             _ => return Err(wrong_kind()),
         };
-        Ok(Placed { block, offset, width, vectorizer, linear })
+        Ok(Placed {
+            block,
+            offset,
+            width,
+            vectorizer,
+            linear,
+        })
     }
 
     fn write(&self, cells: &impl Cells, scratch: &mut EncodeScratch, out: &mut [f64]) {
@@ -283,17 +370,28 @@ impl Placed {
                     *out = cells.number(*feature, step);
                 }
             }
-            Block::Scaled { feature, center, scale, flags } => {
+            Block::Scaled {
+                feature,
+                center,
+                scale,
+                flags,
+            } => {
                 let (values, missing) = out.split_at_mut(center.len());
                 for (step, out) in values.iter_mut().enumerate() {
                     let number = cells.number(*feature, step);
-                    *out = if number.is_nan() { 0.0 } else { (number - center[step]) / scale[step] };
+                    *out = if number.is_nan() {
+                        0.0
+                    } else {
+                        (number - center[step]) / scale[step]
+                    };
                     if *flags {
                         missing[step] = f64::from(u8::from(number.is_nan()));
                     }
                 }
             }
-            Block::OneOf { feature, weight, .. } => {
+            Block::OneOf {
+                feature, weight, ..
+            } => {
                 out.fill(0.0);
                 let code = cells.number(*feature, 0);
                 if let Some(place) = out.get_mut(code as usize)
@@ -302,13 +400,19 @@ impl Placed {
                     *place = *weight;
                 }
             }
-            Block::Text { .. } => unreachable!("dense rows are only written by encodings without vocabularies"),
-            Block::TextStage { feature, .. } => self.write_stage(cells.text(*feature), scratch, out),
+            Block::Text { .. } => {
+                unreachable!("dense rows are only written by encodings without vocabularies")
+            }
+            Block::TextStage { feature, .. } => {
+                self.write_stage(cells.text(*feature), scratch, out)
+            }
         }
     }
 
     fn write_stage(&self, text: Option<&str>, scratch: &mut EncodeScratch, out: &mut [f64]) {
-        let (Some(vectorizer), Some(linear)) = (&self.vectorizer, &self.linear) else { return };
+        let (Some(vectorizer), Some(linear)) = (&self.vectorizer, &self.linear) else {
+            return;
+        };
         let Some(text) = text else {
             out.fill(f64::NAN);
             return;
@@ -323,14 +427,21 @@ impl Placed {
     fn push(&self, cells: &impl Cells, scratch: &mut EncodeScratch, out: &mut SparseVector) {
         match &self.block {
             Block::Text { feature, .. } => {
-                let (Some(vectorizer), Some(text)) = (&self.vectorizer, cells.text(*feature)) else { return };
+                let (Some(vectorizer), Some(text)) = (&self.vectorizer, cells.text(*feature))
+                else {
+                    return;
+                };
                 vectorizer.transform(text, &mut scratch.text, &mut scratch.terms);
                 for (term, value) in scratch.terms.iter() {
                     out.indices.push(self.offset as u32 + term);
                     out.values.push(value);
                 }
             }
-            Block::OneOf { feature, values, weight } => {
+            Block::OneOf {
+                feature,
+                values,
+                weight,
+            } => {
                 let code = cells.number(*feature, 0);
                 if !code.is_nan() && (code as usize) < *values {
                     out.indices.push(self.offset as u32 + code as u32);
@@ -388,7 +499,10 @@ impl Cells for FrameRow<'_> {
         match &self.frame.columns()[feature] {
             Column::Number(numbers) if numbers.is_valid(self.row) => numbers.value(self.row),
             Column::Code(codes) if codes.is_valid(self.row) => f64::from(codes.value(self.row)),
-            Column::Sequence { steps, values } => values.get(self.row * steps + step).copied().unwrap_or(f64::NAN),
+            Column::Sequence { steps, values } => values
+                .get(self.row * steps + step)
+                .copied()
+                .unwrap_or(f64::NAN),
             Column::Number(_) | Column::Code(_) | Column::Text(_) => f64::NAN,
         }
     }

@@ -45,6 +45,8 @@ pub struct Points {
     pub columns: usize,
     /// All numbers.
     pub values: Vec<f64>,
+    /// Mean log density of the points, when the segments have one.
+    pub mean_log_likelihood: Option<f64>,
 }
 
 /// An explanation before it has names.

@@ -12,7 +12,10 @@ pub mod conformal;
 pub mod decision;
 pub mod encoding;
 pub mod engine;
-#[expect(unsafe_code, reason = "vector instructions; each block says why it is sound")]
+#[expect(
+    unsafe_code,
+    reason = "vector instructions; each block says why it is sound"
+)]
 pub mod forest;
 pub mod linear;
 pub mod model;

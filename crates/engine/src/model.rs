@@ -107,12 +107,19 @@ impl Model {
         if outputs != width {
             return Err(ModelError::Width { outputs, width });
         }
-        answering.check(&manifest.outputs).map_err(|error: AnsweringError| ModelError::Part {
-            file: ANSWERING_FILE.into(),
-            reason: error.to_string(),
-        })?;
+        answering
+            .check(&manifest.outputs)
+            .map_err(|error: AnsweringError| ModelError::Part {
+                file: ANSWERING_FILE.into(),
+                reason: error.to_string(),
+            })?;
         let parser = RowParser::new(Arc::new(manifest.schema.clone()));
-        Ok(Model { manifest, parser, engine, answering })
+        Ok(Model {
+            manifest,
+            parser,
+            engine,
+            answering,
+        })
     }
 
     /// The same model with more known of it: training measures a model before its manifest is complete.
@@ -164,7 +171,9 @@ impl Model {
         let width = self.engine.width();
         let mut values = vec![0.0; frame.rows() * width];
         self.engine.score_frame(frame, &mut values);
-        values.chunks_exact_mut(width).for_each(|scores| self.answering.calibrate(scores));
+        values
+            .chunks_exact_mut(width)
+            .for_each(|scores| self.answering.calibrate(scores));
         Scores { width, values }
     }
 
@@ -177,10 +186,14 @@ impl Model {
     pub fn name_of(&self, answer: &Answer) -> String {
         let names = self.manifest.outputs.names();
         match &answer.prediction {
-            Prediction::Class { index, .. } | Prediction::Segment { index } => names[*index].clone(),
-            Prediction::Labels { indices } => {
-                indices.iter().map(|index| names[*index].as_str()).collect::<Vec<_>>().join("|")
+            Prediction::Class { index, .. } | Prediction::Segment { index } => {
+                names[*index].clone()
             }
+            Prediction::Labels { indices } => indices
+                .iter()
+                .map(|index| names[*index].as_str())
+                .collect::<Vec<_>>()
+                .join("|"),
             Prediction::Number { value, .. } => format!("{value}"),
         }
     }
@@ -221,7 +234,13 @@ impl Model {
             Outputs::Number { name } => name.clone(),
             outputs => outputs.names()[output].clone(),
         };
-        Explanation { output, unit: reasons.unit, base: reasons.base, contributions, words }
+        Explanation {
+            output,
+            unit: reasons.unit,
+            base: reasons.base,
+            contributions,
+            words,
+        }
     }
 }
 
@@ -230,8 +249,14 @@ fn explained_output(answer: &Answer) -> usize {
     match &answer.prediction {
         Prediction::Class { index, .. } | Prediction::Segment { index } => *index,
         Prediction::Labels { indices } => {
-            let among = if indices.is_empty() { (0..answer.probabilities.len()).collect() } else { indices.clone() };
-            let likelier = |a: &usize, b: &usize| answer.probabilities[*a].total_cmp(&answer.probabilities[*b]);
+            let among = if indices.is_empty() {
+                (0..answer.probabilities.len()).collect()
+            } else {
+                indices.clone()
+            };
+            let likelier = |a: &usize, b: &usize| {
+                answer.probabilities[*a].total_cmp(&answer.probabilities[*b])
+            };
             among.into_iter().max_by(likelier).unwrap_or(0)
         }
         Prediction::Number { .. } => 0,
@@ -245,9 +270,13 @@ fn shown(kind: &Kind, value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         Value::Code(code) => kind.values().get(*code as usize).cloned(),
         Value::Text(text) => Some(text.chars().take(TEXT_SHOWN_MAX).collect()),
-        Value::Sequence(steps) => {
-            Some(steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
-        }
+        Value::Sequence(steps) => Some(
+            steps
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        ),
     }
 }
 
@@ -260,23 +289,33 @@ fn build(bundle: &Bundle) -> Result<Box<dyn Engine>, ModelError> {
     };
     match manifest.engine.as_str() {
         "forest" => {
-            let forest = Forest::from_xgboost(required(bundle, FOREST_FILE)?).map_err(|e| wrong(FOREST_FILE, &e))?;
+            let forest = Forest::from_xgboost(required(bundle, FOREST_FILE)?)
+                .map_err(|e| wrong(FOREST_FILE, &e))?;
             let engine = ForestEngine::new(encoding(ENCODING_FILE)?, forest.forest);
-            Ok(Box::new(engine.map_err(|error: EncodingError| wrong(FOREST_FILE, &error))?))
+            Ok(Box::new(engine.map_err(|error: EncodingError| {
+                wrong(FOREST_FILE, &error)
+            })?))
         }
         "linear" => {
-            let linear = Linear::from_bytes(required(bundle, TENSORS_FILE)?).map_err(|e| wrong(TENSORS_FILE, &e))?;
+            let linear = Linear::from_bytes(required(bundle, TENSORS_FILE)?)
+                .map_err(|e| wrong(TENSORS_FILE, &e))?;
             let is_exclusive = manifest.task != Task::MultiLabel;
             let engine = LinearEngine::new(encoding(ENCODING_FILE)?, linear, is_exclusive);
-            Ok(Box::new(engine.map_err(|error| wrong(TENSORS_FILE, &error))?))
+            Ok(Box::new(
+                engine.map_err(|error| wrong(TENSORS_FILE, &error))?,
+            ))
         }
         "clusters" => {
-            let clusters =
-                Clusters::from_bytes(required(bundle, TENSORS_FILE)?).map_err(|e| wrong(TENSORS_FILE, &e))?;
+            let clusters = Clusters::from_bytes(required(bundle, TENSORS_FILE)?)
+                .map_err(|e| wrong(TENSORS_FILE, &e))?;
             let engine = ClusterEngine::new(encoding(ENCODING_FILE)?, clusters);
-            Ok(Box::new(engine.map_err(|error| wrong(TENSORS_FILE, &error))?))
+            Ok(Box::new(
+                engine.map_err(|error| wrong(TENSORS_FILE, &error))?,
+            ))
         }
-        engine => Err(ModelError::UnknownEngine { engine: engine.to_owned() }),
+        engine => Err(ModelError::UnknownEngine {
+            engine: engine.to_owned(),
+        }),
     }
 }
 
@@ -284,11 +323,13 @@ fn parts(bundle: &Bundle, blocks: &[Block]) -> Result<Parts, ModelError> {
     let mut parts = Parts::default();
     for block in blocks {
         if let Block::Text { vectorizer, .. } | Block::TextStage { vectorizer, .. } = block {
-            let part = Vectorizer::from_bytes(required(bundle, vectorizer)?).map_err(|e| wrong(vectorizer, &e))?;
+            let part = Vectorizer::from_bytes(required(bundle, vectorizer)?)
+                .map_err(|e| wrong(vectorizer, &e))?;
             parts.vectorizers.insert(vectorizer.clone(), Arc::new(part));
         }
         if let Block::TextStage { linear, .. } = block {
-            let part = Linear::from_bytes(required(bundle, linear)?).map_err(|e| wrong(linear, &e))?;
+            let part =
+                Linear::from_bytes(required(bundle, linear)?).map_err(|e| wrong(linear, &e))?;
             parts.linears.insert(linear.clone(), Arc::new(part));
         }
     }
@@ -296,7 +337,10 @@ fn parts(bundle: &Bundle, blocks: &[Block]) -> Result<Parts, ModelError> {
 }
 
 fn required<'b>(bundle: &'b Bundle, file: &str) -> Result<&'b [u8], ModelError> {
-    bundle.file(file).ok_or_else(|| ModelError::Part { file: file.to_owned(), reason: "it is absent".into() })
+    bundle.file(file).ok_or_else(|| ModelError::Part {
+        file: file.to_owned(),
+        reason: "it is absent".into(),
+    })
 }
 
 fn json<T: serde::de::DeserializeOwned>(bundle: &Bundle, file: &str) -> Result<T, ModelError> {
@@ -304,5 +348,8 @@ fn json<T: serde::de::DeserializeOwned>(bundle: &Bundle, file: &str) -> Result<T
 }
 
 fn wrong(file: &str, error: &dyn std::fmt::Display) -> ModelError {
-    ModelError::Part { file: file.to_owned(), reason: error.to_string() }
+    ModelError::Part {
+        file: file.to_owned(),
+        reason: error.to_string(),
+    }
 }

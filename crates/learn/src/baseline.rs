@@ -50,11 +50,26 @@ pub struct Baseline {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Distribution {
     /// A number: `shares[i]` of the known values lie in bin `i`, which ends before `edges[i]`; the last is open.
-    Number { missing: f64, edges: Vec<f64>, shares: Vec<f64>, mean: f64, deviation: f64, min: f64, max: f64 },
+    Number {
+        missing: f64,
+        edges: Vec<f64>,
+        shares: Vec<f64>,
+        mean: f64,
+        deviation: f64,
+        min: f64,
+        max: f64,
+    },
     /// A category or ordinal: shares of the known values.
-    Category { missing: f64, shares: BTreeMap<String, f64>, others: f64 },
+    Category {
+        missing: f64,
+        shares: BTreeMap<String, f64>,
+        others: f64,
+    },
     /// A text: the distribution of its length in words.
-    Text { missing: f64, words: Box<Distribution> },
+    Text {
+        missing: f64,
+        words: Box<Distribution>,
+    },
     /// A sequence, step by step.
     Sequence { steps: Vec<Distribution> },
 }
@@ -76,11 +91,23 @@ pub fn of(model: &Model, prepared: &Prepared) -> Baseline {
     let sample = frame.take(&answered);
     let scores = model.predict_frame(&sample);
     let names = model.manifest().outputs.names();
-    let answers: Vec<String> =
-        scores.values.chunks_exact(scores.width).map(|row| model.name_of(&model.answer(row))).collect();
-    let score_names: Vec<String> = if names.is_empty() { vec!["value".into()] } else { names.to_vec() };
+    let answers: Vec<String> = scores
+        .values
+        .chunks_exact(scores.width)
+        .map(|row| model.name_of(&model.answer(row)))
+        .collect();
+    let score_names: Vec<String> = if names.is_empty() {
+        vec!["value".into()]
+    } else {
+        names.to_vec()
+    };
     let by_output = score_names.into_iter().enumerate().map(|(output, name)| {
-        let of_output = scores.values.iter().skip(output).step_by(scores.width).copied();
+        let of_output = scores
+            .values
+            .iter()
+            .skip(output)
+            .step_by(scores.width)
+            .copied();
         (name, number_distribution(of_output.map(Some)))
     });
     let groups = prepared.protected.iter().map(|attribute| {
@@ -91,7 +118,17 @@ pub fn of(model: &Model, prepared: &Prepared) -> Baseline {
         }
         let rates = members.into_iter().map(|(value, answers)| {
             let share = answers.len() as f64 / answered.len().max(1) as f64;
-            (value, GroupRates { share, predictions: if names.is_empty() { BTreeMap::new() } else { shares(&answers) } })
+            (
+                value,
+                GroupRates {
+                    share,
+                    predictions: if names.is_empty() {
+                        BTreeMap::new()
+                    } else {
+                        shares(&answers)
+                    },
+                },
+            )
         });
         (attribute.name.clone(), rates.collect())
     });
@@ -100,7 +137,11 @@ pub fn of(model: &Model, prepared: &Prepared) -> Baseline {
         rows: frame.rows(),
         features: features(frame),
         scores: by_output.collect(),
-        predictions: if names.is_empty() { BTreeMap::new() } else { shares(&answers.iter().map(String::as_str).collect::<Vec<_>>()) },
+        predictions: if names.is_empty() {
+            BTreeMap::new()
+        } else {
+            shares(&answers.iter().map(String::as_str).collect::<Vec<_>>())
+        },
         target: target_shares(&prepared.target),
         target_number: match &prepared.target {
             Target::Numbers(numbers) => Some(number_distribution(numbers.iter().map(|n| Some(*n)))),
@@ -112,7 +153,9 @@ pub fn of(model: &Model, prepared: &Prepared) -> Baseline {
 
 fn features(frame: &Frame) -> BTreeMap<String, Distribution> {
     let described = frame.schema().features().iter().zip(frame.columns());
-    described.map(|(feature, column)| (feature.name.clone(), distribution(&feature.kind, column))).collect()
+    described
+        .map(|(feature, column)| (feature.name.clone(), distribution(&feature.kind, column)))
+        .collect()
 }
 
 fn distribution(kind: &Kind, column: &Column) -> Distribution {
@@ -121,19 +164,35 @@ fn distribution(kind: &Kind, column: &Column) -> Distribution {
         Column::Code(codes) => {
             let values = kind.values();
             let mut counts = vec![0usize; values.len()];
-            codes.iter().flatten().for_each(|code| counts[code as usize] += 1);
+            codes
+                .iter()
+                .flatten()
+                .for_each(|code| counts[code as usize] += 1);
             let known: usize = counts.iter().sum();
             let rows = arrow_array::Array::len(codes).max(1);
             let mut ranked: Vec<(usize, &String)> = counts.into_iter().zip(values).collect();
             ranked.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
             let share = |count: usize| count as f64 / known.max(1) as f64;
-            let named: BTreeMap<String, f64> =
-                ranked.iter().take(VALUES_MAX).map(|(count, value)| ((*value).clone(), share(*count))).collect();
-            let others = ranked.iter().skip(VALUES_MAX).map(|(count, _)| share(*count)).sum();
-            Distribution::Category { missing: 1.0 - known as f64 / rows as f64, shares: named, others }
+            let named: BTreeMap<String, f64> = ranked
+                .iter()
+                .take(VALUES_MAX)
+                .map(|(count, value)| ((*value).clone(), share(*count)))
+                .collect();
+            let others = ranked
+                .iter()
+                .skip(VALUES_MAX)
+                .map(|(count, _)| share(*count))
+                .sum();
+            Distribution::Category {
+                missing: 1.0 - known as f64 / rows as f64,
+                shares: named,
+                others,
+            }
         }
         Column::Text(texts) => {
-            let words = texts.iter().map(|text| text.map(|text| text.split_whitespace().count() as f64));
+            let words = texts
+                .iter()
+                .map(|text| text.map(|text| text.split_whitespace().count() as f64));
             let rows = arrow_array::Array::len(texts).max(1);
             Distribution::Text {
                 missing: column.missing() as f64 / rows as f64,
@@ -142,10 +201,16 @@ fn distribution(kind: &Kind, column: &Column) -> Distribution {
         }
         Column::Sequence { steps, values } => {
             let of_step = |step: usize| {
-                let known = values.iter().skip(step).step_by(*steps).map(|v| if v.is_nan() { None } else { Some(*v) });
+                let known = values
+                    .iter()
+                    .skip(step)
+                    .step_by(*steps)
+                    .map(|v| if v.is_nan() { None } else { Some(*v) });
                 number_distribution(known)
             };
-            Distribution::Sequence { steps: (0..*steps).map(of_step).collect() }
+            Distribution::Sequence {
+                steps: (0..*steps).map(of_step).collect(),
+            }
         }
     }
 }
@@ -166,7 +231,9 @@ fn number_distribution(values: impl Iterator<Item = Option<f64>>) -> Distributio
     let deviation = (known.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count).sqrt();
     let mut edges: Vec<f64> = Vec::new();
     if !known.is_empty() {
-        edges = (1..BINS).map(|bin| known[known.len() * bin / BINS]).collect();
+        edges = (1..BINS)
+            .map(|bin| known[known.len() * bin / BINS])
+            .collect();
         edges.dedup();
     }
     let mut shares = vec![0.0; edges.len() + 1];
@@ -194,13 +261,27 @@ fn shares(answers: &[&str]) -> BTreeMap<String, f64> {
 
 fn target_shares(target: &Target) -> BTreeMap<String, f64> {
     match target {
-        Target::Classes { names, codes, .. } => {
-            shares(&codes.iter().map(|code| names[*code as usize].as_str()).collect::<Vec<_>>())
-        }
+        Target::Classes { names, codes, .. } => shares(
+            &codes
+                .iter()
+                .map(|code| names[*code as usize].as_str())
+                .collect::<Vec<_>>(),
+        ),
         Target::Labels { names, flags } => {
             let rows = target.rows().max(1) as f64;
-            let holds = |label: usize| flags.iter().skip(label).step_by(names.len()).filter(|flag| **flag).count();
-            names.iter().enumerate().map(|(label, name)| (name.clone(), holds(label) as f64 / rows)).collect()
+            let holds = |label: usize| {
+                flags
+                    .iter()
+                    .skip(label)
+                    .step_by(names.len())
+                    .filter(|flag| **flag)
+                    .count()
+            };
+            names
+                .iter()
+                .enumerate()
+                .map(|(label, name)| (name.clone(), holds(label) as f64 / rows))
+                .collect()
         }
         Target::Numbers(_) | Target::Nothing { .. } => BTreeMap::new(),
     }
@@ -212,8 +293,20 @@ mod tests {
 
     #[test]
     fn a_number_of_few_values_has_few_bins_and_shares_sum_to_one() {
-        let values = (0..100).map(|i| if i % 10 == 0 { None } else { Some(f64::from(i % 3)) });
-        let Distribution::Number { missing, edges, shares, .. } = number_distribution(values) else {
+        let values = (0..100).map(|i| {
+            if i % 10 == 0 {
+                None
+            } else {
+                Some(f64::from(i % 3))
+            }
+        });
+        let Distribution::Number {
+            missing,
+            edges,
+            shares,
+            ..
+        } = number_distribution(values)
+        else {
             panic!("a number")
         };
         assert_eq!(edges, [0.0, 1.0, 2.0]);

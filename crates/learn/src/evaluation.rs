@@ -157,9 +157,16 @@ pub struct Truth<'a> {
 }
 
 /// Measures a model's calibrated scores.
-pub fn measure(model: &Model, frame: &Frame, scores: &Scores, truth: &Truth<'_>) -> Result<Evaluation, SampleError> {
+pub fn measure(
+    model: &Model,
+    frame: &Frame,
+    scores: &Scores,
+    truth: &Truth<'_>,
+) -> Result<Evaluation, SampleError> {
     match truth.target {
-        Target::Classes { codes, is_ordered, .. } => classes(model, scores, codes, *is_ordered, truth),
+        Target::Classes {
+            codes, is_ordered, ..
+        } => classes(model, scores, codes, *is_ordered, truth),
         Target::Labels { flags, .. } => labels(model, scores, flags, truth),
         Target::Numbers(numbers) => numbers_of(model, scores, numbers, truth),
         Target::Nothing { rows } => Ok(segments(model, frame, scores, *rows, truth.weights)),
@@ -167,7 +174,11 @@ pub fn measure(model: &Model, frame: &Frame, scores: &Scores, truth: &Truth<'_>)
 }
 
 fn resampling<'a>(truth: &Truth<'a>) -> Resampling<'a> {
-    Resampling { seed: truth.seed, subjects: truth.keys, ..Resampling::default() }
+    Resampling {
+        seed: truth.seed,
+        subjects: truth.keys,
+        ..Resampling::default()
+    }
 }
 
 fn classes(
@@ -178,7 +189,10 @@ fn classes(
     truth: &Truth<'_>,
 ) -> Result<Evaluation, SampleError> {
     let names = model.manifest().outputs.names();
-    let answers = scores.values.chunks_exact(scores.width).map(|row| model.answer(row));
+    let answers = scores
+        .values
+        .chunks_exact(scores.width)
+        .map(|row| model.answer(row));
     let mut decisions = Vec::with_capacity(codes.len());
     let mut sets = Vec::new();
     for answer in answers {
@@ -187,20 +201,35 @@ fn classes(
             sets.push(set);
         }
     }
-    let mut sample = Classified::new(codes, &scores.values, scores.width)?.with_decisions(&decisions)?;
+    let mut sample =
+        Classified::new(codes, &scores.values, scores.width)?.with_decisions(&decisions)?;
     if let Some(weights) = truth.weights {
         sample = sample.with_weights(weights)?;
     }
-    let order = if is_ordered { Order::Rising } else { Order::None };
+    let order = if is_ordered {
+        Order::Rising
+    } else {
+        Order::None
+    };
     let report = classification::evaluate(&sample, order, &resampling(truth))?;
     let (mut metrics, absent) = named(report.metrics);
     if model.answering().conformal.is_some() {
         add_sets(&mut metrics, codes, &sets);
     }
-    let focus = if names.len() == 2 { Focus::Class(1) } else { Focus::WorstCase };
+    let focus = if names.len() == 2 {
+        Focus::Class(1)
+    } else {
+        Focus::WorstCase
+    };
     let by_attribute = truth.protected.iter().filter_map(|attribute| {
-        let options = GroupOptions { order, resampling: resampling(truth), ..GroupOptions::default() };
-        groups::by_group(&sample, &attribute.view(), focus, &options).ok().map(group_evaluation)
+        let options = GroupOptions {
+            order,
+            resampling: resampling(truth),
+            ..GroupOptions::default()
+        };
+        groups::by_group(&sample, &attribute.view(), focus, &options)
+            .ok()
+            .map(group_evaluation)
     });
     Ok(Evaluation {
         rows: codes.len(),
@@ -210,7 +239,11 @@ fn classes(
         classes: report
             .classes
             .into_iter()
-            .map(|class| ClassEvaluation { name: names[class.class].clone(), rows: class.rows, metrics: named(class.metrics).0 })
+            .map(|class| ClassEvaluation {
+                name: names[class.class].clone(),
+                rows: class.rows,
+                metrics: named(class.metrics).0,
+            })
             .collect(),
         confusion: report.confusion,
         reliability: report.reliability,
@@ -221,21 +254,35 @@ fn classes(
 /// How often sets hold the truth, and how large they are.
 fn add_sets(metrics: &mut Metrics, codes: &[u32], sets: &[Vec<usize>]) {
     let rows = codes.len().max(1) as f64;
-    let held = codes.iter().zip(sets).filter(|(code, set)| set.contains(&(**code as usize))).count() as f64;
+    let held = codes
+        .iter()
+        .zip(sets)
+        .filter(|(code, set)| set.contains(&(**code as usize)))
+        .count() as f64;
     let size = sets.iter().map(Vec::len).sum::<usize>() as f64;
     metrics.insert("set_coverage".into(), Metric::exact(held / rows));
     metrics.insert("set_size".into(), Metric::exact(size / rows));
 }
 
-fn labels(model: &Model, scores: &Scores, flags: &[bool], truth: &Truth<'_>) -> Result<Evaluation, SampleError> {
+fn labels(
+    model: &Model,
+    scores: &Scores,
+    flags: &[bool],
+    truth: &Truth<'_>,
+) -> Result<Evaluation, SampleError> {
     let names = model.manifest().outputs.names();
     let mut decisions = vec![false; flags.len()];
-    for (row, decided) in scores.values.chunks_exact(scores.width).zip(decisions.chunks_exact_mut(scores.width)) {
+    for (row, decided) in scores
+        .values
+        .chunks_exact(scores.width)
+        .zip(decisions.chunks_exact_mut(scores.width))
+    {
         if let Prediction::Labels { indices } = model.answer(row).prediction {
             indices.into_iter().for_each(|index| decided[index] = true);
         }
     }
-    let mut sample = MultiLabelled::new(flags, &scores.values, scores.width)?.with_decisions(&decisions)?;
+    let mut sample =
+        MultiLabelled::new(flags, &scores.values, scores.width)?.with_decisions(&decisions)?;
     if let Some(weights) = truth.weights {
         sample = sample.with_weights(weights)?;
     }
@@ -246,14 +293,29 @@ fn labels(model: &Model, scores: &Scores, flags: &[bool], truth: &Truth<'_>) -> 
         rows: label.rows,
         metrics: named(label.metrics).0,
     });
-    Ok(Evaluation { rows: report.rows, metrics, absent, classes: classes.collect(), ..Evaluation::default() })
+    Ok(Evaluation {
+        rows: report.rows,
+        metrics,
+        absent,
+        classes: classes.collect(),
+        ..Evaluation::default()
+    })
 }
 
-fn numbers_of(model: &Model, scores: &Scores, numbers: &[f64], truth: &Truth<'_>) -> Result<Evaluation, SampleError> {
+fn numbers_of(
+    model: &Model,
+    scores: &Scores,
+    numbers: &[f64],
+    truth: &Truth<'_>,
+) -> Result<Evaluation, SampleError> {
     let mut lower = Vec::new();
     let mut upper = Vec::new();
     for value in &scores.values {
-        if let Prediction::Number { interval: Some((low, high)), .. } = model.answer(&[*value]).prediction {
+        if let Prediction::Number {
+            interval: Some((low, high)),
+            ..
+        } = model.answer(&[*value]).prediction
+        {
             lower.push(low);
             upper.push(high);
         }
@@ -268,18 +330,50 @@ fn numbers_of(model: &Model, scores: &Scores, numbers: &[f64], truth: &Truth<'_>
     let report = regression::evaluate(&sample, &resampling(truth))?;
     let (metrics, absent) = named(report.metrics);
     let by_attribute = truth.protected.iter().filter_map(|attribute| {
-        let options = GroupOptions { resampling: resampling(truth), ..GroupOptions::default() };
-        groups::by_group_of_numbers(&sample, &attribute.view(), &options).ok().map(group_evaluation)
+        let options = GroupOptions {
+            resampling: resampling(truth),
+            ..GroupOptions::default()
+        };
+        groups::by_group_of_numbers(&sample, &attribute.view(), &options)
+            .ok()
+            .map(group_evaluation)
     });
-    Ok(Evaluation { rows: numbers.len(), metrics, absent, groups: by_attribute.collect(), ..Evaluation::default() })
+    Ok(Evaluation {
+        rows: numbers.len(),
+        metrics,
+        absent,
+        groups: by_attribute.collect(),
+        ..Evaluation::default()
+    })
 }
 
-fn segments(model: &Model, frame: &Frame, scores: &Scores, rows: usize, weights: Option<&[f64]>) -> Evaluation {
-    let mut evaluation = Evaluation { rows, ..Evaluation::default() };
-    let Some(points) = model.engine().points(frame) else { return evaluation };
-    let labels: Vec<usize> =
-        scores.values.chunks_exact(scores.width).map(ombud_engine::answering::highest).collect();
-    let Ok(mut points) = Rows::new(&points.values, points.columns) else { return evaluation };
+fn segments(
+    model: &Model,
+    frame: &Frame,
+    scores: &Scores,
+    rows: usize,
+    weights: Option<&[f64]>,
+) -> Evaluation {
+    let mut evaluation = Evaluation {
+        rows,
+        ..Evaluation::default()
+    };
+    let Some(points) = model.engine().points(frame) else {
+        return evaluation;
+    };
+    if let Some(likelihood) = points.mean_log_likelihood {
+        evaluation
+            .metrics
+            .insert("mean_log_likelihood".into(), Metric::exact(likelihood));
+    }
+    let labels: Vec<usize> = scores
+        .values
+        .chunks_exact(scores.width)
+        .map(ombud_engine::answering::highest)
+        .collect();
+    let Ok(mut points) = Rows::new(&points.values, points.columns) else {
+        return evaluation;
+    };
     if let Some(weights) = weights {
         match points.with_weights(weights) {
             Ok(weighted) => points = weighted,
@@ -287,19 +381,37 @@ fn segments(model: &Model, frame: &Frame, scores: &Scores, rows: usize, weights:
         }
     }
     let mut note = |name: &str, outcome: Result<f64, crate::cluster::ClusterError>| match outcome {
-        Ok(value) => drop(evaluation.metrics.insert(name.to_owned(), Metric::exact(value))),
-        Err(reason) => drop(evaluation.absent.insert(name.to_owned(), reason.to_string())),
+        Ok(value) => drop(
+            evaluation
+                .metrics
+                .insert(name.to_owned(), Metric::exact(value)),
+        ),
+        Err(reason) => drop(
+            evaluation
+                .absent
+                .insert(name.to_owned(), reason.to_string()),
+        ),
     };
-    note("silhouette", quality::silhouette(&points, &labels, SILHOUETTE_ROWS_MAX, 0));
+    note(
+        "silhouette",
+        quality::silhouette(&points, &labels, SILHOUETTE_ROWS_MAX, 0),
+    );
     note("davies_bouldin", quality::davies_bouldin(&points, &labels));
-    note("calinski_harabasz", quality::calinski_harabasz(&points, &labels));
+    note(
+        "calinski_harabasz",
+        quality::calinski_harabasz(&points, &labels),
+    );
     note("inertia", quality::inertia(&points, &labels, scores.width));
     evaluation
 }
 
 impl Protected {
     fn view(&self) -> Attribute<'_> {
-        Attribute { name: &self.name, codes: &self.codes, values: &self.values }
+        Attribute {
+            name: &self.name,
+            codes: &self.codes,
+            values: &self.values,
+        }
     }
 
     /// The attribute of some rows.
@@ -318,23 +430,42 @@ fn named(metrics: evaluate::Metrics) -> (Metrics, BTreeMap<String, String>) {
         Some(interval) => Metric::between(metric.value, interval.lower, interval.upper),
         None => Metric::exact(metric.value),
     };
-    let measured = metrics.measured.into_iter().map(|(name, value)| (name, metric(value)));
-    let absent = metrics.absent.into_iter().map(|(name, reason)| (name, reason.to_string()));
+    let measured = metrics
+        .measured
+        .into_iter()
+        .map(|(name, value)| (name, metric(value)));
+    let absent = metrics
+        .absent
+        .into_iter()
+        .map(|(name, reason)| (name, reason.to_string()));
     (measured.collect(), absent.collect())
 }
 
 fn group_evaluation(report: GroupReport) -> GroupEvaluation {
     let differences = report.differences.into_iter().map(|(name, difference)| {
         let metric = match difference.metric.interval {
-            Some(interval) => Metric::between(difference.metric.value, interval.lower, interval.upper),
+            Some(interval) => {
+                Metric::between(difference.metric.value, interval.lower, interval.upper)
+            }
             None => Metric::exact(difference.metric.value),
         };
-        (name, GroupDifference { metric, highest: difference.highest, lowest: difference.lowest })
+        (
+            name,
+            GroupDifference {
+                metric,
+                highest: difference.highest,
+                lowest: difference.lowest,
+            },
+        )
     });
     let groups = report.groups.into_iter().map(|group| OneGroup {
         value: group.value,
         rows: group.rows,
         metrics: group.metrics.map(|metrics| named(metrics).0),
     });
-    GroupEvaluation { attribute: report.attribute, groups: groups.collect(), differences: differences.collect() }
+    GroupEvaluation {
+        attribute: report.attribute,
+        groups: groups.collect(),
+        differences: differences.collect(),
+    }
 }

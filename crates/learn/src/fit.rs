@@ -71,7 +71,10 @@ pub enum FitError {
     #[error(transparent)]
     Clusters(#[from] ClusterError),
     #[error("the texts of {feature:?} cannot be learned from: {cause}")]
-    Texts { feature: String, cause: vocabulary::FitError },
+    Texts {
+        feature: String,
+        cause: vocabulary::FitError,
+    },
     #[error("the features are too many to be written out: {0}")]
     Encoding(#[from] EncodingError),
     #[error("a fitted part cannot be stored: {0}")]
@@ -90,22 +93,40 @@ impl Problem<'_> {
         let codes = self.target.codes();
         let weight = |row: &u32| {
             let own = self.weights.map_or(1.0, |weights| weights[*row as usize]);
-            let of_class = by_class.as_ref().zip(codes).map_or(1.0, |(by_class, codes)| by_class[codes[*row as usize] as usize]);
+            let of_class = by_class
+                .as_ref()
+                .zip(codes)
+                .map_or(1.0, |(by_class, codes)| {
+                    by_class[codes[*row as usize] as usize]
+                });
             own * of_class
         };
         Some(rows.iter().map(weight).collect())
     }
 
     fn weights_by_class(&self, rows: &[u32]) -> Option<Vec<f64>> {
-        let Target::Classes { names, codes, .. } = self.target else { return None };
+        let Target::Classes { names, codes, .. } = self.target else {
+            return None;
+        };
         match self.class_weights {
             ClassWeights::Even => None,
-            ClassWeights::Given(given) => Some(names.iter().map(|name| given.get(name).copied().unwrap_or(1.0)).collect()),
+            ClassWeights::Given(given) => Some(
+                names
+                    .iter()
+                    .map(|name| given.get(name).copied().unwrap_or(1.0))
+                    .collect(),
+            ),
             ClassWeights::Balanced => {
                 let mut counts = vec![0.0f64; names.len()];
-                rows.iter().for_each(|row| counts[codes[*row as usize] as usize] += 1.0);
+                rows.iter()
+                    .for_each(|row| counts[codes[*row as usize] as usize] += 1.0);
                 let even = rows.len() as f64 / names.len() as f64;
-                Some(counts.into_iter().map(|count| if count > 0.0 { even / count } else { 1.0 }).collect())
+                Some(
+                    counts
+                        .into_iter()
+                        .map(|count| if count > 0.0 { even / count } else { 1.0 })
+                        .collect(),
+                )
             }
         }
     }
@@ -113,5 +134,9 @@ impl Problem<'_> {
 
 /// Asks a listener whether to go on.
 fn keep_going(progress: &dyn Progress) -> Result<(), FitError> {
-    if progress.is_stopped() { Err(FitError::Stopped) } else { Ok(()) }
+    if progress.is_stopped() {
+        Err(FitError::Stopped)
+    } else {
+        Ok(())
+    }
 }

@@ -16,8 +16,14 @@ pub fn judge(gates: &Gates, rows_fitted: u64, evaluation: &Evaluation) -> Vec<Ga
         limit: format!(">= {min}"),
         note: String::new(),
     });
-    let metrics = gates.metrics.iter().map(|gate| judge_metric(gate, evaluation));
-    let fairness = gates.fairness.iter().map(|gate| judge_fairness(gate, evaluation));
+    let metrics = gates
+        .metrics
+        .iter()
+        .map(|gate| judge_metric(gate, evaluation));
+    let fairness = gates
+        .fairness
+        .iter()
+        .map(|gate| judge_fairness(gate, evaluation));
     samples.into_iter().chain(metrics).chain(fairness).collect()
 }
 
@@ -26,15 +32,24 @@ fn judge_metric(gate: &MetricGate, evaluation: &Evaluation) -> GateResult {
     match evaluation.metrics.get(&gate.metric) {
         Some(metric) => GateResult {
             name: gate.metric.clone(),
-            passed: gate.min.is_none_or(|min| metric.value >= min) && gate.max.is_none_or(|max| metric.value <= max),
+            passed: gate.min.is_none_or(|min| metric.value >= min)
+                && gate.max.is_none_or(|max| metric.value <= max),
             measured: Some(metric.value),
             limit,
             note: String::new(),
         },
         None => {
             let reason = evaluation.absent.get(&gate.metric);
-            let note = reason.map_or("this task has no such metric".to_owned(), |reason| format!("not measured: {reason}"));
-            GateResult { name: gate.metric.clone(), passed: false, measured: None, limit, note }
+            let note = reason.map_or("this task has no such metric".to_owned(), |reason| {
+                format!("not measured: {reason}")
+            });
+            GateResult {
+                name: gate.metric.clone(),
+                passed: false,
+                measured: None,
+                limit,
+                note,
+            }
         }
     }
 }
@@ -53,14 +68,20 @@ fn judge_fairness(gate: &FairnessGate, evaluation: &Evaluation) -> GateResult {
             passed: difference.metric.value <= gate.max,
             measured: Some(difference.metric.value),
             limit,
-            note: format!("between {:?} and {:?}", difference.highest, difference.lowest),
+            note: format!(
+                "between {:?} and {:?}",
+                difference.highest, difference.lowest
+            ),
         },
         None => GateResult {
             name,
             passed: false,
             measured: None,
             limit,
-            note: format!("not measured: no two groups of {} are large enough, or it is not protected", gate.attribute),
+            note: format!(
+                "not measured: no two groups of {} are large enough, or it is not protected",
+                gate.attribute
+            ),
         },
     }
 }
@@ -84,8 +105,16 @@ mod tests {
         let gates = Gates {
             samples_min: Some(100),
             metrics: vec![
-                MetricGate { metric: "accuracy".into(), min: Some(0.8), max: None },
-                MetricGate { metric: "roc_auc".into(), min: Some(0.8), max: None },
+                MetricGate {
+                    metric: "accuracy".into(),
+                    min: Some(0.8),
+                    max: None,
+                },
+                MetricGate {
+                    metric: "roc_auc".into(),
+                    min: Some(0.8),
+                    max: None,
+                },
             ],
             fairness: vec![FairnessGate {
                 attribute: "gender".into(),
@@ -96,7 +125,11 @@ mod tests {
         };
         let evaluation = Evaluation {
             metrics: [("accuracy".to_owned(), Metric::exact(0.81))].into(),
-            absent: [("roc_auc".to_owned(), "every row is of the same class".to_owned())].into(),
+            absent: [(
+                "roc_auc".to_owned(),
+                "every row is of the same class".to_owned(),
+            )]
+            .into(),
             ..Evaluation::default()
         };
         let results = judge(&gates, 99, &evaluation);

@@ -8,7 +8,9 @@ use crate::target::Target;
 use hessboost::config::Monotone;
 use hessboost::data::FeatureType;
 use hessboost::objective::{Multiclass, Quantiles, RegLoss};
-use hessboost::prelude::{BoostedModel, DMatrix, EvalMetric, ModelFormat, Objective, Trainer, TrainingParams};
+use hessboost::prelude::{
+    BoostedModel, DMatrix, EvalMetric, ModelFormat, Objective, Trainer, TrainingParams,
+};
 use ombud_engine::forest::{Forest, ForestError};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -73,27 +75,42 @@ impl Matrix {
         let rows = values.len() / columns.len().max(1);
         let types: Vec<FeatureType> = columns
             .iter()
-            .map(|column| if column.is_category { FeatureType::Categorical } else { FeatureType::Numerical })
+            .map(|column| {
+                if column.is_category {
+                    FeatureType::Categorical
+                } else {
+                    FeatureType::Numerical
+                }
+            })
             .collect();
         let monotone = columns.iter().map(|column| match column.monotone {
             1 => Monotone::Increasing,
             -1 => Monotone::Decreasing,
             _ => Monotone::None,
         });
-        let mut matrix = DMatrix::from_dense_vec(values, rows, columns.len())?.with_feature_types(&types)?;
+        let mut matrix =
+            DMatrix::from_dense_vec(values, rows, columns.len())?.with_feature_types(&types)?;
         matrix = match target {
-            Target::Labels { names, .. } => matrix.with_label_matrix(&labels(target), names.len())?,
+            Target::Labels { names, .. } => {
+                matrix.with_label_matrix(&labels(target), names.len())?
+            }
             _ => matrix.with_labels(&labels(target))?,
         };
         if let Some(weights) = weights {
             matrix = matrix.with_weights(weights)?;
         }
-        Ok(Matrix { matrix, monotone: monotone.collect() })
+        Ok(Matrix {
+            matrix,
+            monotone: monotone.collect(),
+        })
     }
 
     /// Some of the rows.
     pub fn select(&self, rows: &[usize]) -> Result<Self, GrowError> {
-        Ok(Matrix { matrix: self.matrix.select_rows(rows)?, monotone: self.monotone.clone() })
+        Ok(Matrix {
+            matrix: self.matrix.select_rows(rows)?,
+            monotone: self.monotone.clone(),
+        })
     }
 
     /// How many rows.
@@ -105,7 +122,10 @@ impl Matrix {
 fn labels(target: &Target) -> Vec<f32> {
     match target {
         Target::Classes { codes, .. } => codes.iter().map(|code| *code as f32).collect(),
-        Target::Labels { flags, .. } => flags.iter().map(|flag| f32::from(u8::from(*flag))).collect(),
+        Target::Labels { flags, .. } => flags
+            .iter()
+            .map(|flag| f32::from(u8::from(*flag)))
+            .collect(),
         Target::Numbers(numbers) => numbers.iter().map(|number| *number as f32).collect(),
         Target::Nothing { rows } => vec![0.0; *rows],
     }
@@ -123,20 +143,26 @@ pub fn grow(
 ) -> Result<Grown, GrowError> {
     let parameters = parameters(matrix, target, settings)?;
     let mut is_stopped = false;
-    let mut trainer = Trainer::new(&parameters, &matrix.matrix, settings.rounds).on_round(|round| {
-        let flow = on_round(round.iteration());
-        is_stopped = flow.is_break();
-        flow
-    });
+    let mut trainer =
+        Trainer::new(&parameters, &matrix.matrix, settings.rounds).on_round(|round| {
+            let flow = on_round(round.iteration());
+            is_stopped = flow.is_break();
+            flow
+        });
     if let Some(watched) = watched {
-        let patience = NonZeroUsize::new(settings.parameters.early_stopping).unwrap_or(NonZeroUsize::MIN);
-        trainer = trainer.eval(&watched.matrix, "watched").early_stopping_rounds(patience);
+        let patience =
+            NonZeroUsize::new(settings.parameters.early_stopping).unwrap_or(NonZeroUsize::MIN);
+        trainer = trainer
+            .eval(&watched.matrix, "watched")
+            .early_stopping_rounds(patience);
     }
     let result = trainer.train()?;
     if is_stopped {
         return Err(GrowError::Stopped);
     }
-    let best = watched.and_then(|_| result.model.best_iteration()).map(|best| best + 1);
+    let best = watched
+        .and_then(|_| result.model.best_iteration())
+        .map(|best| best + 1);
     finish(&result.model, best)
 }
 
@@ -144,25 +170,47 @@ pub fn grow(
 fn finish(model: &BoostedModel, best: Option<usize>) -> Result<Grown, GrowError> {
     let rounds = best.unwrap_or_else(|| model.num_boost_rounds());
     let stored = if rounds < model.num_boost_rounds() {
-        model.slice(..rounds, 1)?.encode(ModelFormat::XgboostUbjson)?
+        model
+            .slice(..rounds, 1)?
+            .encode(ModelFormat::XgboostUbjson)?
     } else {
         model.encode(ModelFormat::XgboostUbjson)?
     };
-    Ok(Grown { forest: Forest::from_xgboost(&stored)?.forest, rounds })
+    Ok(Grown {
+        forest: Forest::from_xgboost(&stored)?.forest,
+        rounds,
+    })
 }
 
-fn parameters(matrix: &Matrix, target: &Target, settings: &Settings) -> Result<TrainingParams, GrowError> {
+fn parameters(
+    matrix: &Matrix,
+    target: &Target,
+    settings: &Settings,
+) -> Result<TrainingParams, GrowError> {
     let of = &settings.parameters;
     let (objective, metric) = match target {
-        Target::Classes { names, .. } if names.len() == 2 => {
-            (Objective::BinaryLogistic(RegLoss::default()), EvalMetric::LogLoss)
-        }
-        Target::Classes { names, .. } => (Objective::Softprob(Multiclass::new(names.len())?), EvalMetric::MLogLoss),
-        Target::Labels { .. } => (Objective::BinaryLogistic(RegLoss::default()), EvalMetric::LogLoss),
+        Target::Classes { names, .. } if names.len() == 2 => (
+            Objective::BinaryLogistic(RegLoss::default()),
+            EvalMetric::LogLoss,
+        ),
+        Target::Classes { names, .. } => (
+            Objective::Softprob(Multiclass::new(names.len())?),
+            EvalMetric::MLogLoss,
+        ),
+        Target::Labels { .. } => (
+            Objective::BinaryLogistic(RegLoss::default()),
+            EvalMetric::LogLoss,
+        ),
         Target::Numbers(_) | Target::Nothing { .. } => match of.loss {
-            LossKind::Squared => (Objective::SquaredError(RegLoss::default()), EvalMetric::Rmse),
+            LossKind::Squared => (
+                Objective::SquaredError(RegLoss::default()),
+                EvalMetric::Rmse,
+            ),
             LossKind::Absolute => (Objective::AbsoluteError, EvalMetric::Mae),
-            LossKind::Quantile(alpha) => (Objective::Quantile(Quantiles::new(vec![alpha])?), EvalMetric::Mae),
+            LossKind::Quantile(alpha) => (
+                Objective::Quantile(Quantiles::new(vec![alpha])?),
+                EvalMetric::Mae,
+            ),
         },
     };
     let mut builder = TrainingParams::builder()

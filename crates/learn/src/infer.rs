@@ -72,7 +72,11 @@ pub enum InferError {
     #[error("no column is left to learn from: {reason}")]
     NoFeature { reason: String },
     #[error("the feature {feature:?} is to be {wanted}, and {why}")]
-    Unfit { feature: String, wanted: &'static str, why: String },
+    Unfit {
+        feature: String,
+        wanted: &'static str,
+        why: String,
+    },
     #[error("the target {target:?} is also named as a feature")]
     TargetAmongFeatures { target: String },
     #[error(transparent)]
@@ -119,7 +123,9 @@ pub fn schema_for(recipe: &Recipe, batch: &RecordBatch) -> Result<Described, Inf
         }
     }
     for name in &recipe.data.protected {
-        if features.iter().any(|feature| &feature.name == name) && !recipe.features.given.contains_key(name) {
+        if features.iter().any(|feature| &feature.name == name)
+            && !recipe.features.given.contains_key(name)
+        {
             warnings.push(format!(
                 "{name} is protected and is also used to decide by: drop it in [features], or name it there to say that this is meant"
             ));
@@ -133,13 +139,21 @@ pub fn schema_for(recipe: &Recipe, batch: &RecordBatch) -> Result<Described, Inf
         return Err(InferError::NoFeature { reason });
     }
     let notes = vec![counts_text(&features)];
-    Ok(Described { schema: Schema::new(features, columns)?, warnings, notes })
+    Ok(Described {
+        schema: Schema::new(features, columns)?,
+        warnings,
+        notes,
+    })
 }
 
 fn check_target(recipe: &Recipe) -> Result<(), InferError> {
-    let Some(target) = &recipe.data.target else { return Ok(()) };
+    let Some(target) = &recipe.data.target else {
+        return Ok(());
+    };
     if recipe.features.given.contains_key(target) || recipe.features.only.contains(target) {
-        return Err(InferError::TargetAmongFeatures { target: target.clone() });
+        return Err(InferError::TargetAmongFeatures {
+            target: target.clone(),
+        });
     }
     Ok(())
 }
@@ -164,8 +178,14 @@ fn plays_another_part(recipe: &Recipe, name: &str) -> bool {
     let is_named = single.into_iter().flatten().any(|column| column == name);
     let is_given = recipe.features.given.contains_key(name);
     let is_time = data.time.as_deref() == Some(name) && !is_given;
-    let is_left_out = !recipe.features.only.is_empty() && !recipe.features.only.iter().any(|c| c == name) && !is_given;
-    is_named || is_time || is_left_out || data.ids.iter().any(|c| c == name) || recipe.features.drop.iter().any(|c| c == name)
+    let is_left_out = !recipe.features.only.is_empty()
+        && !recipe.features.only.iter().any(|c| c == name)
+        && !is_given;
+    is_named
+        || is_time
+        || is_left_out
+        || data.ids.iter().any(|c| c == name)
+        || recipe.features.drop.iter().any(|c| c == name)
 }
 
 fn counts_text(features: &[Feature]) -> String {
@@ -177,37 +197,59 @@ fn counts_text(features: &[Feature]) -> String {
             None => counts.push((word, 1)),
         }
     }
-    let parts: Vec<String> = counts.into_iter().map(|(word, count)| format!("{count} {word}")).collect();
+    let parts: Vec<String> = counts
+        .into_iter()
+        .map(|(word, count)| format!("{count} {word}"))
+        .collect();
     format!("{} features: {}", features.len(), parts.join(", "))
 }
 
 /// A feature as the recipe says it.
 fn given_feature(name: &str, spec: &FeatureSpec, array: &ArrayRef) -> Result<Feature, InferError> {
-    let bounds = Bounds { min: spec.min, max: spec.max };
+    let bounds = Bounds {
+        min: spec.min,
+        max: spec.max,
+    };
     let word = spec.kind.unwrap_or_else(|| natural_word(name, array));
     let kind = match word {
         KindWord::Number => {
             let (_, unfit) = numbers(array);
             if unfit > 0 {
                 let why = format!("{unfit} of its cells are no number");
-                return Err(InferError::Unfit { feature: name.to_owned(), wanted: "a number", why });
+                return Err(InferError::Unfit {
+                    feature: name.to_owned(),
+                    wanted: "a number",
+                    why,
+                });
             }
             Kind::Number { bounds }
         }
         KindWord::Text => Kind::Text,
-        KindWord::Sequence => Kind::Sequence { steps: list_steps(array).unwrap_or(1).clamp(1, STEPS_MAX), bounds },
-        KindWord::Category if !spec.values.is_empty() => {
-            Kind::Category { values: spec.values.clone(), unseen: Unseen::Refused }
-        }
+        KindWord::Sequence => Kind::Sequence {
+            steps: list_steps(array).unwrap_or(1).clamp(1, STEPS_MAX),
+            bounds,
+        },
+        KindWord::Category if !spec.values.is_empty() => Kind::Category {
+            values: spec.values.clone(),
+            unseen: Unseen::Refused,
+        },
         KindWord::Category => category(&value_counts(array)),
-        KindWord::Ordinal if !spec.levels.is_empty() => Kind::Ordinal { levels: spec.levels.clone() },
+        KindWord::Ordinal if !spec.levels.is_empty() => Kind::Ordinal {
+            levels: spec.levels.clone(),
+        },
         KindWord::Ordinal => {
             let counts = value_counts(array);
             match scales::order(counts.iter().map(|(value, _)| value.as_str())) {
                 Some(levels) => Kind::Ordinal { levels },
                 None => {
-                    let why = "its order cannot be told from its values: give `levels`, lowest first".to_owned();
-                    return Err(InferError::Unfit { feature: name.to_owned(), wanted: "ordinal", why });
+                    let why =
+                        "its order cannot be told from its values: give `levels`, lowest first"
+                            .to_owned();
+                    return Err(InferError::Unfit {
+                        feature: name.to_owned(),
+                        wanted: "ordinal",
+                        why,
+                    });
                 }
             }
         }
@@ -218,7 +260,11 @@ fn given_feature(name: &str, spec: &FeatureSpec, array: &ArrayRef) -> Result<Fea
     };
     let path = spec.path.clone();
     let feature = Feature::new(name, kind);
-    Ok(Feature { missing, path: path.unwrap_or_else(|| feature.path.clone()), ..feature })
+    Ok(Feature {
+        missing,
+        path: path.unwrap_or_else(|| feature.path.clone()),
+        ..feature
+    })
 }
 
 fn natural_word(name: &str, array: &ArrayRef) -> KindWord {
@@ -234,7 +280,11 @@ fn natural_word(name: &str, array: &ArrayRef) -> KindWord {
 /// What one column is taken for.
 pub fn look(name: &str, array: &ArrayRef, target: Option<&str>) -> Look {
     let (part, why) = part_of(name, array, target);
-    Look { name: name.to_owned(), part, why }
+    Look {
+        name: name.to_owned(),
+        part,
+        why,
+    }
 }
 
 fn part_of(name: &str, array: &ArrayRef, target: Option<&str>) -> (Part, String) {
@@ -247,7 +297,13 @@ fn part_of(name: &str, array: &ArrayRef, target: Option<&str>) -> (Part, String)
     match array.data_type() {
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _) => {
             let steps = list_steps(array).unwrap_or(1).clamp(1, STEPS_MAX);
-            (Part::Feature(Kind::Sequence { steps, bounds: Bounds::default() }), format!("lists of {steps} numbers"))
+            (
+                Part::Feature(Kind::Sequence {
+                    steps,
+                    bounds: Bounds::default(),
+                }),
+                format!("lists of {steps} numbers"),
+            )
         }
         DataType::Float64 | DataType::Int64 => number_part(name, array),
         DataType::Boolean => (Part::Feature(Kind::number()), "true or false".into()),
@@ -260,7 +316,9 @@ fn later(name: &str, target: Option<&str>) -> Option<String> {
     let lower = name.to_ascii_lowercase();
     let target = target?.to_ascii_lowercase();
     if target.starts_with("label_") && lower.starts_with("label_") {
-        return Some("it is another outcome; name it in [features] if it is known when deciding".into());
+        return Some(
+            "it is another outcome; name it in [features] if it is known when deciding".into(),
+        );
     }
     ["post_", "outcome_", "after_"].iter().any(|prefix| lower.starts_with(prefix)).then(|| {
         "its name says that it is written down after the outcome; name it in [features] if it is known when deciding".into()
@@ -269,9 +327,21 @@ fn later(name: &str, target: Option<&str>) -> Option<String> {
 
 fn is_id_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    let ends = ["_id", "_uuid", "_guid", "_no", "_number", "_key", "_ref", " id"];
+    let ends = [
+        "_id", "_uuid", "_guid", "_no", "_number", "_key", "_ref", " id",
+    ];
     let camel = name.ends_with("ID") || name.ends_with("Id");
-    ["id", "uuid", "guid", "index", "row", "rownum", "row_number", "key"].contains(&lower.as_str())
+    [
+        "id",
+        "uuid",
+        "guid",
+        "index",
+        "row",
+        "rownum",
+        "row_number",
+        "key",
+    ]
+    .contains(&lower.as_str())
         || camel
         || ends.iter().any(|end| lower.ends_with(end))
 }
@@ -286,12 +356,24 @@ fn number_part(name: &str, array: &ArrayRef) -> (Part, String) {
         return (Part::Constant, format!("it is {} in every row", known[0]));
     }
     let is_whole = known.iter().all(|value| value.fract() == 0.0);
-    let is_unique = known.len() >= UNIQUE_ROWS_MIN && sorted.len() as f64 >= UNIQUE_SHARE * known.len() as f64;
-    let is_ramp = known.len() >= UNIQUE_ROWS_MIN && known.windows(2).all(|pair| pair[1] - pair[0] == 1.0);
+    let is_unique =
+        known.len() >= UNIQUE_ROWS_MIN && sorted.len() as f64 >= UNIQUE_SHARE * known.len() as f64;
+    let is_ramp =
+        known.len() >= UNIQUE_ROWS_MIN && known.windows(2).all(|pair| pair[1] - pair[0] == 1.0);
     if is_whole && ((is_unique && is_id_name(name)) || is_ramp) {
-        return (Part::Id, format!("{} different whole numbers in {} rows: an identifier", sorted.len(), known.len()));
+        return (
+            Part::Id,
+            format!(
+                "{} different whole numbers in {} rows: an identifier",
+                sorted.len(),
+                known.len()
+            ),
+        );
     }
-    (Part::Feature(Kind::number()), format!("{} different numbers", sorted.len()))
+    (
+        Part::Feature(Kind::number()),
+        format!("{} different numbers", sorted.len()),
+    )
 }
 
 fn text_part(name: &str, array: &ArrayRef) -> (Part, String) {
@@ -302,29 +384,50 @@ fn text_part(name: &str, array: &ArrayRef) -> (Part, String) {
         return (Part::Constant, "it has no value in any row".into());
     }
     if distinct == 1 && rows == array.len() {
-        return (Part::Constant, format!("it is {:?} in every row", shortened(&counts[0].0)));
+        return (
+            Part::Constant,
+            format!("it is {:?} in every row", shortened(&counts[0].0)),
+        );
     }
     let dates = counts.iter().filter(|(value, _)| is_date(value)).count();
     if dates * 20 >= distinct * 19 {
-        return (Part::Date, "it holds dates; name it as `time` in [data] to split by it".into());
+        return (
+            Part::Date,
+            "it holds dates; name it as `time` in [data] to split by it".into(),
+        );
     }
-    let words: usize = counts.iter().map(|(value, count)| value.split_whitespace().count() * count).sum();
+    let words: usize = counts
+        .iter()
+        .map(|(value, count)| value.split_whitespace().count() * count)
+        .sum();
     let words = words as f64 / rows as f64;
     let is_unique = rows >= UNIQUE_ROWS_MIN && distinct as f64 >= UNIQUE_SHARE * rows as f64;
     if is_unique && words < 2.0 {
-        return (Part::Id, format!("{distinct} different texts in {rows} rows: an identifier"));
+        return (
+            Part::Id,
+            format!("{distinct} different texts in {rows} rows: an identifier"),
+        );
     }
     if is_id_name(name) && words < 2.0 && distinct * 2 >= rows {
-        return (Part::Id, format!("its name and {distinct} different texts in {rows} rows: an identifier"));
+        return (
+            Part::Id,
+            format!("its name and {distinct} different texts in {rows} rows: an identifier"),
+        );
     }
     if words >= WORDS_MIN && distinct > DISTINCT_VALUES_MAX {
-        return (Part::Feature(Kind::Text), format!("{words:.0} words on average: a text"));
+        return (
+            Part::Feature(Kind::Text),
+            format!("{words:.0} words on average: a text"),
+        );
     }
     if let Some(levels) = scales::order(counts.iter().map(|(value, _)| value.as_str())) {
         let why = format!("{distinct} values with a known order");
         return (Part::Feature(Kind::Ordinal { levels }), why);
     }
-    (Part::Feature(category(&counts)), format!("{distinct} different texts in {rows} rows: a category"))
+    (
+        Part::Feature(category(&counts)),
+        format!("{distinct} different texts in {rows} rows: a category"),
+    )
 }
 
 /// The known texts of a column, most frequent first, ties by name.
@@ -336,17 +439,32 @@ fn value_counts(array: &ArrayRef) -> Vec<(String, usize)> {
             *counts.entry(cell).or_default() += 1;
         }
     }
-    let mut counts: Vec<(String, usize)> = counts.into_iter().map(|(value, count)| (value.to_owned(), count)).collect();
+    let mut counts: Vec<(String, usize)> = counts
+        .into_iter()
+        .map(|(value, count)| (value.to_owned(), count))
+        .collect();
     counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     counts
 }
 
 /// A category of the most frequent values, in the order of their names.
 fn category(counts: &[(String, usize)]) -> Kind {
-    let is_closed = counts.len() <= VALUES_CLOSED_MAX && counts.iter().all(|(_, count)| *count >= VALUE_ROWS_MIN);
-    let mut values: Vec<String> = counts.iter().take(VALUES_KEPT_MAX).map(|(value, _)| value.clone()).collect();
+    let is_closed = counts.len() <= VALUES_CLOSED_MAX
+        && counts.iter().all(|(_, count)| *count >= VALUE_ROWS_MIN);
+    let mut values: Vec<String> = counts
+        .iter()
+        .take(VALUES_KEPT_MAX)
+        .map(|(value, _)| value.clone())
+        .collect();
     values.sort();
-    Kind::Category { values, unseen: if is_closed { Unseen::Refused } else { Unseen::Missing } }
+    Kind::Category {
+        values,
+        unseen: if is_closed {
+            Unseen::Refused
+        } else {
+            Unseen::Missing
+        },
+    }
 }
 
 fn list_steps(array: &ArrayRef) -> Option<usize> {
@@ -358,17 +476,28 @@ fn list_steps(array: &ArrayRef) -> Option<usize> {
         _ => 0,
     };
     let mut counts: HashMap<usize, usize> = HashMap::new();
-    (0..array.len()).filter(|row| array.is_valid(*row)).for_each(|row| *counts.entry(length(row)).or_default() += 1);
-    counts.into_iter().max_by_key(|(length, count)| (*count, *length)).map(|(length, _)| length)
+    (0..array.len())
+        .filter(|row| array.is_valid(*row))
+        .for_each(|row| *counts.entry(length(row)).or_default() += 1);
+    counts
+        .into_iter()
+        .max_by_key(|(length, count)| (*count, *length))
+        .map(|(length, _)| length)
 }
 
 fn is_date(text: &str) -> bool {
     let text = text.trim();
-    let Some(date) = text.get(..10) else { return false };
+    let Some(date) = text.get(..10) else {
+        return false;
+    };
     let bytes = date.as_bytes();
     let is_digit = |place: usize| bytes[place].is_ascii_digit();
-    let year_first = [0, 1, 2, 3, 5, 6, 8, 9].into_iter().all(is_digit) && matches!(bytes[4], b'-' | b'/') && bytes[4] == bytes[7];
-    let year_last = [0, 1, 3, 4, 6, 7, 8, 9].into_iter().all(is_digit) && matches!(bytes[2], b'/' | b'.') && bytes[2] == bytes[5];
+    let year_first = [0, 1, 2, 3, 5, 6, 8, 9].into_iter().all(is_digit)
+        && matches!(bytes[4], b'-' | b'/')
+        && bytes[4] == bytes[7];
+    let year_last = [0, 1, 3, 4, 6, 7, 8, 9].into_iter().all(is_digit)
+        && matches!(bytes[2], b'/' | b'.')
+        && bytes[2] == bytes[5];
     (year_first || year_last) && text.len() <= 40
 }
 
@@ -395,29 +524,59 @@ mod tests {
         assert_eq!(part("case", (0..100).map(|i| format!("C-{i}"))), Part::Id);
         let ramp: ArrayRef = Arc::new(Float64Array::from_iter_values((0..100).map(f64::from)));
         assert_eq!(look("n", &ramp, None).part, Part::Id);
-        let measured: ArrayRef = Arc::new(Float64Array::from_iter_values((0..100).map(|i| f64::from(i) * 1.7)));
-        assert_eq!(look("n", &measured, None).part, Part::Feature(Kind::number()));
+        let measured: ArrayRef = Arc::new(Float64Array::from_iter_values(
+            (0..100).map(|i| f64::from(i) * 1.7),
+        ));
+        assert_eq!(
+            look("n", &measured, None).part,
+            Part::Feature(Kind::number())
+        );
     }
 
     #[test]
     fn values_sentences_and_dates_are_told_apart() {
         let values = part("team", (0..100).map(|i| format!("team {}", i % 3)));
-        assert!(matches!(values, Part::Feature(Kind::Category { ref values, unseen: Unseen::Refused }) if values.len() == 3));
-        let sentences = part("note", (0..100).map(|i| format!("the shift of day {i} was long and hard")));
+        assert!(
+            matches!(values, Part::Feature(Kind::Category { ref values, unseen: Unseen::Refused }) if values.len() == 3)
+        );
+        let sentences = part(
+            "note",
+            (0..100).map(|i| format!("the shift of day {i} was long and hard")),
+        );
         assert_eq!(sentences, Part::Feature(Kind::Text));
-        assert_eq!(part("when", (0..60).map(|i| format!("2024-01-{:02}", i % 28 + 1))), Part::Date);
+        assert_eq!(
+            part(
+                "when",
+                (0..60).map(|i| format!("2024-01-{:02}", i % 28 + 1))
+            ),
+            Part::Date
+        );
     }
 
     #[test]
     fn what_is_known_later_is_left_out_by_name() {
-        assert_eq!(part("label_other", (0..9).map(|i| i.to_string())), Part::Later);
-        assert_eq!(part("post_votes", (0..9).map(|i| i.to_string())), Part::Later);
+        assert_eq!(
+            part("label_other", (0..9).map(|i| i.to_string())),
+            Part::Later
+        );
+        assert_eq!(
+            part("post_votes", (0..9).map(|i| i.to_string())),
+            Part::Later
+        );
     }
 
     #[test]
     fn a_hundred_thousand_values_keep_the_most_frequent() {
-        let many = (0..200_000).map(|i| if i % 2 == 0 { "common thing".to_owned() } else { format!("thing {i}") });
-        let Part::Feature(Kind::Category { values, unseen }) = part("job", many) else { panic!("a category") };
+        let many = (0..200_000).map(|i| {
+            if i % 2 == 0 {
+                "common thing".to_owned()
+            } else {
+                format!("thing {i}")
+            }
+        });
+        let Part::Feature(Kind::Category { values, unseen }) = part("job", many) else {
+            panic!("a category")
+        };
         assert_eq!((values.len(), unseen), (VALUES_KEPT_MAX, Unseen::Missing));
         assert!(values.contains(&"common thing".to_owned()));
     }

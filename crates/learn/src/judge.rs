@@ -70,7 +70,12 @@ pub struct TestResult {
 }
 
 /// Measures a model on a source.
-pub fn evaluate(model: &Model, source: &str, base: &Path, progress: &dyn Progress) -> Result<Evaluation, TrainError> {
+pub fn evaluate(
+    model: &Model,
+    source: &str,
+    base: &Path,
+    progress: &dyn Progress,
+) -> Result<Evaluation, TrainError> {
     let judged = read(model, source, base, progress)?;
     progress.start("measuring", None);
     let scores = model.predict_frame(&judged.frame);
@@ -88,7 +93,13 @@ pub fn evaluate(model: &Model, source: &str, base: &Path, progress: &dyn Progres
 }
 
 /// Sets two models against each other on a source.
-pub fn compare(a: &Model, b: &Model, source: &str, base: &Path, progress: &dyn Progress) -> Result<Comparison, TrainError> {
+pub fn compare(
+    a: &Model,
+    b: &Model,
+    source: &str,
+    base: &Path,
+    progress: &dyn Progress,
+) -> Result<Comparison, TrainError> {
     if a.manifest().task != b.manifest().task || a.manifest().outputs != b.manifest().outputs {
         return Err(TrainError::Incomparable {
             a: format!("{} ({})", a.manifest().name, a.manifest().task),
@@ -99,13 +110,22 @@ pub fn compare(a: &Model, b: &Model, source: &str, base: &Path, progress: &dyn P
     let of_b = read(b, source, base, progress)?;
     progress.start("comparing", None);
     let (scores_a, scores_b) = (a.predict_frame(&of_a.frame), b.predict_frame(&of_b.frame));
-    let resampling = Resampling { seed: a.manifest().lineage.seed, ..Resampling::default() };
-    let options = compare::Options { order: order(a.manifest().task), alpha: 0.05, resampling };
+    let resampling = Resampling {
+        seed: a.manifest().lineage.seed,
+        ..Resampling::default()
+    };
+    let options = compare::Options {
+        order: order(a.manifest().task),
+        alpha: 0.05,
+        resampling,
+    };
     let compared = match &of_a.target {
         Target::Classes { codes, .. } => {
             let (decided_a, decided_b) = (decisions(a, &scores_a), decisions(b, &scores_b));
-            let sample_a = Classified::new(codes, &scores_a.values, scores_a.width)?.with_decisions(&decided_a)?;
-            let sample_b = Classified::new(codes, &scores_b.values, scores_b.width)?.with_decisions(&decided_b)?;
+            let sample_a = Classified::new(codes, &scores_a.values, scores_a.width)?
+                .with_decisions(&decided_a)?;
+            let sample_b = Classified::new(codes, &scores_b.values, scores_b.width)?
+                .with_decisions(&decided_b)?;
             compare::classification(&sample_a, &sample_b, &options)
         }
         Target::Numbers(numbers) => {
@@ -114,7 +134,9 @@ pub fn compare(a: &Model, b: &Model, source: &str, base: &Path, progress: &dyn P
             compare::regression(&sample_a, &sample_b, &options)
         }
         Target::Labels { .. } | Target::Nothing { .. } => {
-            return Err(TrainError::NothingToCompare { task: a.manifest().task });
+            return Err(TrainError::NothingToCompare {
+                task: a.manifest().task,
+            });
         }
     };
     progress.finish();
@@ -123,7 +145,11 @@ pub fn compare(a: &Model, b: &Model, source: &str, base: &Path, progress: &dyn P
 }
 
 fn order(task: Task) -> Order {
-    if task == Task::Ordered { Order::Rising } else { Order::None }
+    if task == Task::Ordered {
+        Order::Rising
+    } else {
+        Order::None
+    }
 }
 
 fn decisions(model: &Model, scores: &Scores) -> Vec<u32> {
@@ -150,7 +176,11 @@ fn told(compared: compare::Comparison, task: Task) -> Comparison {
             lower: found.interval.map(|interval| interval.lower),
             upper: found.interval.map(|interval| interval.upper),
             p_value: found.p_value,
-            note: compared.verdicts.get(metric).map(|verdict| verdict.sentence.clone()).unwrap_or_default(),
+            note: compared
+                .verdicts
+                .get(metric)
+                .map(|verdict| verdict.sentence.clone())
+                .unwrap_or_default(),
         })
         .collect();
     if let Some(mcnemar) = &compared.mcnemar {
@@ -163,7 +193,10 @@ fn told(compared: compare::Comparison, task: Task) -> Comparison {
             lower: None,
             upper: None,
             p_value: Some(mcnemar.p_value),
-            note: format!("only A was right on {} rows, only B on {}", mcnemar.only_a, mcnemar.only_b),
+            note: format!(
+                "only A was right on {} rows, only B on {}",
+                mcnemar.only_a, mcnemar.only_b
+            ),
         });
     }
     if let Some(delong) = &compared.delong {
@@ -179,39 +212,80 @@ fn told(compared: compare::Comparison, task: Task) -> Comparison {
             note: String::new(),
         });
     }
-    let headline = if task == Task::Regression { "rmse" } else { "log_loss" };
-    let verdict = compared.verdicts.get(headline).map(|verdict| verdict.sentence.clone());
-    let verdict = verdict.unwrap_or_else(|| format!("A and B could not be compared on {headline}."));
-    Comparison { rows: compared.rows, tests, verdict }
+    let headline = if task == Task::Regression {
+        "rmse"
+    } else {
+        "log_loss"
+    };
+    let verdict = compared
+        .verdicts
+        .get(headline)
+        .map(|verdict| verdict.sentence.clone());
+    let verdict =
+        verdict.unwrap_or_else(|| format!("A and B could not be compared on {headline}."));
+    Comparison {
+        rows: compared.rows,
+        tests,
+        verdict,
+    }
 }
 
-fn read(model: &Model, source: &str, base: &Path, progress: &dyn Progress) -> Result<Judged, TrainError> {
+fn read(
+    model: &Model,
+    source: &str,
+    base: &Path,
+    progress: &dyn Progress,
+) -> Result<Judged, TrainError> {
     let manifest = model.manifest();
     // The recipe knows a joined series; without one in the bundle the columns must be in the file itself.
-    let recipe = manifest.lineage.recipe.as_ref().and_then(|text| Recipe::parse("the bundle's recipe", text).ok());
+    let recipe = manifest
+        .lineage
+        .recipe
+        .as_ref()
+        .and_then(|text| Recipe::parse("the bundle's recipe", text).ok());
     let recipe = recipe.filter(|recipe| recipe.data.series.is_some());
     let loaded = prepare::load(recipe.as_ref(), source, base, progress)?;
     let mut batch = loaded.batch;
     let mut notes = Vec::new();
     let target = if manifest.task == Task::Clustering {
-        Target::Nothing { rows: batch.num_rows() }
+        Target::Nothing {
+            rows: batch.num_rows(),
+        }
     } else {
-        let column = manifest.schema.columns.target.as_deref().unwrap_or_default();
+        let column = manifest
+            .schema
+            .columns
+            .target
+            .as_deref()
+            .unwrap_or_default();
         let array = crate::source::column(&batch, column, source).map_err(PrepareError::from)?;
         let separator = manifest.schema.columns.separator.as_deref();
-        let found = target::align(column, array, manifest.task, &manifest.outputs, separator).map_err(PrepareError::from)?;
+        let found = target::align(column, array, manifest.task, &manifest.outputs, separator)
+            .map_err(PrepareError::from)?;
         if found.without > 0 {
-            notes.push(format!("{} rows have no target that the model knows and were left out", found.without));
+            notes.push(format!(
+                "{} rows have no target that the model knows and were left out",
+                found.without
+            ));
             batch = prepare::take(&batch, &found.rows);
         }
         found.target
     };
-    let (frame, unfit): (Frame, Notes) = Frame::bind(model.schema(), &batch).map_err(PrepareError::from)?;
+    let (frame, unfit): (Frame, Notes) =
+        Frame::bind(model.schema(), &batch).map_err(PrepareError::from)?;
     notes.extend(unfit.sentences());
     let protected = manifest.schema.columns.protected.iter();
-    let protected = protected.filter_map(|name| prepare::read_protected(name, &batch)).collect();
+    let protected = protected
+        .filter_map(|name| prepare::read_protected(name, &batch))
+        .collect();
     if frame.rows() == 0 {
         return Err(TrainError::Measure(SampleError::NoRows));
     }
-    Ok(Judged { frame, target, weights: None, protected, notes })
+    Ok(Judged {
+        frame,
+        target,
+        weights: None,
+        protected,
+        notes,
+    })
 }

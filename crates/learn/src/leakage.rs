@@ -34,7 +34,12 @@ fn giveaways(prepared: &Prepared) -> Vec<String> {
     let rows = prepared.frame.rows();
     let step = rows.div_ceil(ROWS_LOOKED_MAX).max(1);
     let rows: Vec<usize> = (0..rows).step_by(step).collect();
-    let features = prepared.frame.schema().features().iter().zip(prepared.frame.columns());
+    let features = prepared
+        .frame
+        .schema()
+        .features()
+        .iter()
+        .zip(prepared.frame.columns());
     let judged = features.filter_map(|(feature, column)| {
         let telling = match &prepared.target {
             Target::Classes { codes, names, .. } => class_telling(column, codes, names.len(), &rows)?,
@@ -67,23 +72,38 @@ fn class_telling(column: &Column, codes: &[u32], classes: usize, rows: &[usize])
             let mut counts: HashMap<Option<u32>, HashMap<u32, usize>> = HashMap::new();
             for row in rows {
                 let value = values.is_valid(*row).then(|| values.value(*row));
-                *counts.entry(value).or_default().entry(codes[*row]).or_default() += 1;
+                *counts
+                    .entry(value)
+                    .or_default()
+                    .entry(codes[*row])
+                    .or_default() += 1;
             }
             let right: usize = counts.values().filter_map(|of| of.values().max()).sum();
-            let distinct = rows.iter().map(|row| codes[*row]).collect::<HashSet<_>>().len();
+            let distinct = rows
+                .iter()
+                .map(|row| codes[*row])
+                .collect::<HashSet<_>>()
+                .len();
             // As many values as rows tell nothing: that is an identifier, which has its own warning.
             let is_many = counts.len() * 10 > rows.len();
             Some(distinct > 1 && !is_many && right as f64 >= GIVEAWAY_AUC * rows.len() as f64)
         }
         Column::Number(numbers) => {
-            let distinct: HashSet<u64> =
-                rows.iter().filter(|row| numbers.is_valid(**row)).map(|row| numbers.value(*row).to_bits()).collect();
+            let distinct: HashSet<u64> = rows
+                .iter()
+                .filter(|row| numbers.is_valid(**row))
+                .map(|row| numbers.value(*row).to_bits())
+                .collect();
             if distinct.len() > 20 * classes {
                 return None;
             }
             let mut counts: HashMap<u64, HashMap<u32, usize>> = HashMap::new();
             for row in rows.iter().filter(|row| numbers.is_valid(**row)) {
-                *counts.entry(numbers.value(*row).to_bits()).or_default().entry(codes[*row]).or_default() += 1;
+                *counts
+                    .entry(numbers.value(*row).to_bits())
+                    .or_default()
+                    .entry(codes[*row])
+                    .or_default() += 1;
             }
             let right: usize = counts.values().filter_map(|of| of.values().max()).sum();
             Some(right as f64 >= GIVEAWAY_AUC * rows.len() as f64)
@@ -104,7 +124,11 @@ fn rank_auc(pairs: &mut [(f64, bool)]) -> Option<f64> {
     let mut start = 0;
     while start < pairs.len() {
         let value = pairs[start].0;
-        let end = start + pairs[start..].iter().take_while(|pair| pair.0 == value).count();
+        let end = start
+            + pairs[start..]
+                .iter()
+                .take_while(|pair| pair.0 == value)
+                .count();
         let rank = (start + end + 1) as f64 / 2.0;
         sum += rank * pairs[start..end].iter().filter(|pair| pair.1).count() as f64;
         start = end;
@@ -113,9 +137,14 @@ fn rank_auc(pairs: &mut [(f64, bool)]) -> Option<f64> {
 }
 
 fn number_telling(column: &Column, target: &[f64], rows: &[usize]) -> Option<bool> {
-    let Column::Number(numbers) = column else { return None };
-    let pairs: Vec<(f64, f64)> =
-        rows.iter().filter(|row| numbers.is_valid(**row)).map(|row| (numbers.value(*row), target[*row])).collect();
+    let Column::Number(numbers) = column else {
+        return None;
+    };
+    let pairs: Vec<(f64, f64)> = rows
+        .iter()
+        .filter(|row| numbers.is_valid(**row))
+        .map(|row| (numbers.value(*row), target[*row]))
+        .collect();
     let count = pairs.len() as f64;
     if count < 20.0 {
         return None;
@@ -133,8 +162,16 @@ fn number_telling(column: &Column, target: &[f64], rows: &[usize]) -> Option<boo
 
 /// Held-out rows that stand among the learned ones with every feature equal.
 fn duplicates(frame: &Frame, sides: &Sides) -> Option<String> {
-    let known: HashSet<u64> = sides.training.iter().map(|row| fingerprint(frame, *row as usize)).collect();
-    let again = sides.validation.iter().filter(|row| known.contains(&fingerprint(frame, **row as usize))).count();
+    let known: HashSet<u64> = sides
+        .training
+        .iter()
+        .map(|row| fingerprint(frame, *row as usize))
+        .collect();
+    let again = sides
+        .validation
+        .iter()
+        .filter(|row| known.contains(&fingerprint(frame, **row as usize)))
+        .count();
     let share = again as f64 / sides.validation.len().max(1) as f64;
     (share >= DUPLICATES_MIN).then(|| {
         format!(
@@ -148,11 +185,22 @@ fn fingerprint(frame: &Frame, row: usize) -> u64 {
     let mut hasher = DefaultHasher::new();
     for column in frame.columns() {
         match column {
-            Column::Number(numbers) => numbers.is_valid(row).then(|| numbers.value(row).to_bits()).hash(&mut hasher),
-            Column::Code(codes) => codes.is_valid(row).then(|| codes.value(row)).hash(&mut hasher),
-            Column::Text(texts) => texts.is_valid(row).then(|| texts.value(row)).hash(&mut hasher),
+            Column::Number(numbers) => numbers
+                .is_valid(row)
+                .then(|| numbers.value(row).to_bits())
+                .hash(&mut hasher),
+            Column::Code(codes) => codes
+                .is_valid(row)
+                .then(|| codes.value(row))
+                .hash(&mut hasher),
+            Column::Text(texts) => texts
+                .is_valid(row)
+                .then(|| texts.value(row))
+                .hash(&mut hasher),
             Column::Sequence { steps, values } => {
-                values[row * steps..(row + 1) * steps].iter().for_each(|value| value.to_bits().hash(&mut hasher));
+                values[row * steps..(row + 1) * steps]
+                    .iter()
+                    .for_each(|value| value.to_bits().hash(&mut hasher));
             }
         }
     }
@@ -161,9 +209,17 @@ fn fingerprint(frame: &Frame, row: usize) -> u64 {
 
 fn shared_subjects(prepared: &Prepared, sides: &Sides) -> Option<String> {
     let keys = prepared.keys.as_ref()?;
-    let known: HashSet<u64> = sides.training.iter().map(|row| keys[*row as usize]).collect();
-    let shared: HashSet<u64> =
-        sides.validation.iter().map(|row| keys[*row as usize]).filter(|key| known.contains(key)).collect();
+    let known: HashSet<u64> = sides
+        .training
+        .iter()
+        .map(|row| keys[*row as usize])
+        .collect();
+    let shared: HashSet<u64> = sides
+        .validation
+        .iter()
+        .map(|row| keys[*row as usize])
+        .filter(|key| known.contains(key))
+        .collect();
     (!shared.is_empty()).then(|| {
         format!(
             "{} subjects have rows on both sides of the split: the model may recognise them; use split = \"subject\"",
@@ -181,7 +237,10 @@ mod tests {
         // roc_auc_score([0,0,0,0,0,1,1,1,1,1], [1,2,2,3,4,2,3,4,5,5]), scikit-learn 1.9.1: 0.8
         let labels = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1];
         let scores = [1.0, 2.0, 2.0, 3.0, 4.0, 2.0, 3.0, 4.0, 5.0, 5.0];
-        let mut pairs: Vec<(f64, bool)> = scores.into_iter().zip(labels.map(|label| label == 1)).collect();
+        let mut pairs: Vec<(f64, bool)> = scores
+            .into_iter()
+            .zip(labels.map(|label| label == 1))
+            .collect();
         assert!((rank_auc(&mut pairs).unwrap() - 0.8).abs() < 1e-12);
     }
 }

@@ -32,3 +32,4 @@ pub mod target;
 pub mod thresholds;
 pub mod train;
 pub mod vocabulary;
+pub mod write;

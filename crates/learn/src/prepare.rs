@@ -5,11 +5,11 @@
 
 use crate::evaluation::Protected;
 use crate::infer::{self, InferError};
+use crate::progress::Progress;
 use crate::recipe::{Recipe, SplitBy};
 use crate::source::{self, ReadError, SourceSpec};
 use crate::split::{self, Rule, Sides};
 use crate::target::{self, Target, TargetError};
-use crate::progress::Progress;
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use ombud_core::frame::{is_missing_word, numbers, texts};
 use ombud_core::manifest::DataPrint;
@@ -63,7 +63,11 @@ pub enum PrepareError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("the data has no column {column:?}, which the recipe names as {role}")]
-    NoColumn { column: String, role: &'static str, hint: String },
+    NoColumn {
+        column: String,
+        role: &'static str,
+        hint: String,
+    },
     #[error("the recipe names no target, and the task is not clustering")]
     NoTarget { hint: String },
     #[error(transparent)]
@@ -73,9 +77,17 @@ pub enum PrepareError {
     #[error("the data does not fit its own schema: {0}")]
     Refused(#[from] Refusal),
     #[error("the weight column {column:?} holds {what} at row {row}")]
-    Weight { column: String, row: usize, what: String },
+    Weight {
+        column: String,
+        row: usize,
+        what: String,
+    },
     #[error("the time column {column:?} holds {value:?} at row {row}, which is no time")]
-    Time { column: String, row: usize, value: String },
+    Time {
+        column: String,
+        row: usize,
+        value: String,
+    },
 }
 
 impl PrepareError {
@@ -98,15 +110,21 @@ impl PrepareError {
     /// What to do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            PrepareError::NoSource => Some("add `source = \"csv:data.csv\"` to [data], or use --data".into()),
+            PrepareError::NoSource => {
+                Some("add `source = \"csv:data.csv\"` to [data], or use --data".into())
+            }
             PrepareError::ForeignSource { .. } => Some("use csv:, tsv:, jsonl: or parquet:".into()),
             PrepareError::Read(error) => Some(error.hint()),
-            PrepareError::NoColumn { hint, .. } | PrepareError::NoTarget { hint } => Some(hint.clone()),
+            PrepareError::NoColumn { hint, .. } | PrepareError::NoTarget { hint } => {
+                Some(hint.clone())
+            }
             PrepareError::Target(error) => Some(error.hint()),
             PrepareError::Infer(error) => Some(error.hint()),
             PrepareError::Refused(_) => None,
             PrepareError::Weight { .. } => Some("weights are numbers of at least 0".into()),
-            PrepareError::Time { .. } => Some("write times as 2026-03-31 or 2026-03-31T10:00:00Z, or as numbers".into()),
+            PrepareError::Time { .. } => {
+                Some("write times as 2026-03-31 or 2026-03-31T10:00:00Z, or as numbers".into())
+            }
         }
     }
 }
@@ -126,7 +144,9 @@ pub(crate) fn load(
 ) -> Result<Loaded, PrepareError> {
     for scheme in ["sql", "kit"] {
         if source.starts_with(&format!("{scheme}:")) {
-            return Err(PrepareError::ForeignSource { scheme: scheme.to_owned() });
+            return Err(PrepareError::ForeignSource {
+                scheme: scheme.to_owned(),
+            });
         }
     }
     let spec = SourceSpec::parse(source, base)?;
@@ -151,7 +171,13 @@ pub(crate) fn load(
         progress.finish();
     }
     let rows = batch.num_rows() as u64;
-    let print = DataPrint { source: source.to_owned(), sha256, rows, rows_fitted: 0, rows_validation: 0 };
+    let print = DataPrint {
+        source: source.to_owned(),
+        sha256,
+        rows,
+        rows_fitted: 0,
+        rows_validation: 0,
+    };
     Ok(Loaded { batch, print })
 }
 
@@ -164,7 +190,10 @@ fn both(first: &Digest, second: &Digest) -> Digest {
 }
 
 /// Reads on this thread while another tells how far it is.
-fn watch_reading(opened: &dyn source::Source, progress: &dyn Progress) -> Result<source::Table, ReadError> {
+fn watch_reading(
+    opened: &dyn source::Source,
+    progress: &dyn Progress,
+) -> Result<source::Table, ReadError> {
     let is_done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -189,14 +218,25 @@ pub fn prepare(
     // A path on the command line starts where the person stands, a path in a recipe where the recipe lies.
     let (source, base) = match data {
         Some(data) => (data, Path::new(".")),
-        None => (recipe.data.source.as_deref().ok_or(PrepareError::NoSource)?, base),
+        None => (
+            recipe
+                .data
+                .source
+                .as_deref()
+                .ok_or(PrepareError::NoSource)?,
+            base,
+        ),
     };
     let loaded = load(Some(recipe), source, base, progress)?;
     let batch = loaded.batch;
     check_columns(recipe, &batch)?;
     progress.start("finding types", None);
     let (target, rows, mut notes, mut warnings) = find_target(recipe, &batch)?;
-    let kept = if rows.len() == batch.num_rows() { batch } else { take(&batch, &rows) };
+    let kept = if rows.len() == batch.num_rows() {
+        batch
+    } else {
+        take(&batch, &rows)
+    };
     let described = infer::schema_for(recipe, &kept)?;
     warnings.extend(described.warnings);
     notes.extend(described.notes);
@@ -204,17 +244,50 @@ pub fn prepare(
         .schema
         .features()
         .iter()
-        .map(|feature| recipe.features.given.get(&feature.name).and_then(|spec| spec.monotone).unwrap_or(0))
+        .map(|feature| {
+            recipe
+                .features
+                .given
+                .get(&feature.name)
+                .and_then(|spec| spec.monotone)
+                .unwrap_or(0)
+        })
         .collect();
     let schema = Arc::new(described.schema);
     let (frame, unfit) = Frame::bind(&schema, &kept)?;
     warnings.extend(unfit.sentences());
     progress.finish();
-    let weights = recipe.data.weight.as_ref().map(|column| read_weights(column, &kept)).transpose()?;
-    let times = recipe.data.time.as_ref().map(|column| read_times(column, &kept)).transpose()?;
+    let weights = recipe
+        .data
+        .weight
+        .as_ref()
+        .map(|column| read_weights(column, &kept))
+        .transpose()?;
+    let times = recipe
+        .data
+        .time
+        .as_ref()
+        .map(|column| read_times(column, &kept))
+        .transpose()?;
     let keys = read_keys(recipe, &kept);
-    let protected = schema.columns.protected.iter().filter_map(|name| read_protected(name, &kept)).collect();
-    Ok(Prepared { frame, target, weights, keys, times, monotone, protected, print: loaded.print, warnings, notes })
+    let protected = schema
+        .columns
+        .protected
+        .iter()
+        .filter_map(|name| read_protected(name, &kept))
+        .collect();
+    Ok(Prepared {
+        frame,
+        target,
+        weights,
+        keys,
+        times,
+        monotone,
+        protected,
+        print: loaded.print,
+        warnings,
+        notes,
+    })
 }
 
 /// Divides the rows as the recipe says, or as the data asks for.
@@ -229,7 +302,9 @@ pub fn divide(recipe: &Recipe, prepared: &mut Prepared) -> Sides {
         SplitBy::Time => false,
     };
     if together && recipe.data.split.is_none() {
-        prepared.notes.push("subjects have several rows each, so the split keeps each subject on one side".into());
+        prepared.notes.push(
+            "subjects have several rows each, so the split keeps each subject on one side".into(),
+        );
     }
     let rule = match (&prepared.keys, &prepared.times) {
         (Some(keys), _) if together => Rule::Together(keys),
@@ -248,17 +323,31 @@ fn check_columns(recipe: &Recipe, batch: &RecordBatch) -> Result<(), PrepareErro
         (&data.group, "group"),
         (&data.weight, "weight"),
     ];
-    let single = single.into_iter().filter_map(|(column, role)| Some((column.as_ref()?, role)));
-    let many = data.ids.iter().map(|c| (c, "an id")).chain(data.protected.iter().map(|c| (c, "protected")));
+    let single = single
+        .into_iter()
+        .filter_map(|(column, role)| Some((column.as_ref()?, role)));
+    let many = data
+        .ids
+        .iter()
+        .map(|c| (c, "an id"))
+        .chain(data.protected.iter().map(|c| (c, "protected")));
     let features = recipe.features.drop.iter().map(|c| (c, "a column to drop"));
     let features = features.chain(recipe.features.only.iter().map(|c| (c, "a feature")));
-    let given = recipe.features.given.iter().filter(|(_, spec)| spec.path.is_none());
+    let given = recipe
+        .features
+        .given
+        .iter()
+        .filter(|(_, spec)| spec.path.is_none());
     let features = features.chain(given.map(|(c, _)| (c, "a feature")));
     for (column, role) in single.chain(many).chain(features) {
         let is_there = batch.column_by_name(column).is_some()
             || batch.column_by_name(&format!("{column}_1")).is_some();
         if !is_there {
-            return Err(PrepareError::NoColumn { column: column.clone(), role, hint: column_hint(column, batch) });
+            return Err(PrepareError::NoColumn {
+                column: column.clone(),
+                role,
+                hint: column_hint(column, batch),
+            });
         }
     }
     Ok(())
@@ -272,7 +361,11 @@ fn column_hint(wrong: &str, batch: &RecordBatch) -> String {
         Some(near) => format!("did you mean {near:?}?"),
         None => {
             let shown: Vec<&str> = names().take(SHOWN_MAX).collect();
-            let more = if names().count() > SHOWN_MAX { ", …" } else { "" };
+            let more = if names().count() > SHOWN_MAX {
+                ", …"
+            } else {
+                ""
+            };
             format!("the data has: {}{more}", shown.join(", "))
         }
     }
@@ -289,10 +382,13 @@ fn find_target(recipe: &Recipe, batch: &RecordBatch) -> Result<FoundTarget, Prep
         );
     let Some(column) = recipe.data.target.as_ref().filter(|_| !is_clustering) else {
         if is_clustering {
-            let target = Target::Nothing { rows: batch.num_rows() };
+            let target = Target::Nothing {
+                rows: batch.num_rows(),
+            };
             return Ok((target, all(), Vec::new(), Vec::new()));
         }
-        let hint = "add `target = \"…\"` to [data], or `task = \"clustering\"` to [model]".to_owned();
+        let hint =
+            "add `target = \"…\"` to [data], or `task = \"clustering\"` to [model]".to_owned();
         return Err(PrepareError::NoTarget { hint });
     };
     let array = source::column(batch, column, &recipe.name.to_string())?;
@@ -303,8 +399,16 @@ fn find_target(recipe: &Recipe, batch: &RecordBatch) -> Result<FoundTarget, Prep
     }
     let mut warnings = Vec::new();
     if found.without > 0 {
-        let excluded = if recipe.data.exclude.is_empty() { "without a target" } else { "without a target or excluded" };
-        warnings.push(format!("{} of {} rows are {excluded} and were left out", found.without, batch.num_rows()));
+        let excluded = if recipe.data.exclude.is_empty() {
+            "without a target"
+        } else {
+            "without a target or excluded"
+        };
+        warnings.push(format!(
+            "{} of {} rows are {excluded} and were left out",
+            found.without,
+            batch.num_rows()
+        ));
     }
     Ok((found.target, found.rows, notes, warnings))
 }
@@ -319,12 +423,20 @@ fn read_weights(column: &str, batch: &RecordBatch) -> Result<Vec<f64>, PrepareEr
     let array = source::column(batch, column, "the data")?;
     let (values, _) = numbers(array);
     let weight = |row: usize| {
-        let refused = |what: &str| PrepareError::Weight { column: column.to_owned(), row: row + 1, what: what.to_owned() };
+        let refused = |what: &str| PrepareError::Weight {
+            column: column.to_owned(),
+            row: row + 1,
+            what: what.to_owned(),
+        };
         if values.is_null(row) {
             return Err(refused("no number"));
         }
         let weight = values.value(row);
-        if weight < 0.0 { Err(refused("a negative number")) } else { Ok(weight) }
+        if weight < 0.0 {
+            Err(refused("a negative number"))
+        } else {
+            Ok(weight)
+        }
     };
     (0..values.len()).map(weight).collect()
 }
@@ -334,7 +446,10 @@ fn read_times(column: &str, batch: &RecordBatch) -> Result<Vec<i64>, PrepareErro
     let (values, unfit) = numbers(array);
     if unfit == 0 {
         // Microseconds keep the order of any date or year written as a number; a missing time counts as the oldest.
-        return Ok(values.iter().map(|value| value.map_or(i64::MIN, |value| (value * 1e6) as i64)).collect());
+        return Ok(values
+            .iter()
+            .map(|value| value.map_or(i64::MIN, |value| (value * 1e6) as i64))
+            .collect());
     }
     let cells = texts(array);
     let time = |row: usize| {
@@ -366,7 +481,9 @@ fn parse_time(text: &str) -> Option<i64> {
         let digits: String = unit.chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<i64>().unwrap_or(0)
     });
-    let seconds = units.next().unwrap_or(0) * 3_600 + units.next().unwrap_or(0) * 60 + units.next().unwrap_or(0);
+    let seconds = units.next().unwrap_or(0) * 3_600
+        + units.next().unwrap_or(0) * 60
+        + units.next().unwrap_or(0);
     Some(((year * 12 + month) * 31 + day) * 86_400 + seconds)
 }
 
@@ -387,10 +504,19 @@ fn read_keys(recipe: &Recipe, batch: &RecordBatch) -> Option<Vec<u64>> {
             })
             .collect()
     };
-    if let Some(group) = recipe.data.group.as_ref().and_then(|group| batch.column_by_name(group)) {
+    if let Some(group) = recipe
+        .data
+        .group
+        .as_ref()
+        .and_then(|group| batch.column_by_name(group))
+    {
         return Some(hashed(group));
     }
-    let subject = recipe.data.subject.as_ref().and_then(|subject| batch.column_by_name(subject))?;
+    let subject = recipe
+        .data
+        .subject
+        .as_ref()
+        .and_then(|subject| batch.column_by_name(subject))?;
     let keys = hashed(subject);
     let distinct: std::collections::HashSet<&u64> = keys.iter().collect();
     (distinct.len() < keys.len()).then_some(keys)
@@ -403,22 +529,45 @@ pub(crate) fn read_protected(name: &str, batch: &RecordBatch) -> Option<Protecte
     let cells: Vec<String> = if unfit == 0 && is_many_valued(&values) {
         bands(&values)
     } else {
-        texts(array).iter().map(|cell| cell.filter(|c| !is_missing_word(c)).unwrap_or("(not known)").to_owned()).collect()
+        texts(array)
+            .iter()
+            .map(|cell| {
+                cell.filter(|c| !is_missing_word(c))
+                    .unwrap_or("(not known)")
+                    .to_owned()
+            })
+            .collect()
     };
     let mut counts: HashMap<&str, usize> = HashMap::new();
-    cells.iter().for_each(|cell| *counts.entry(cell).or_default() += 1);
+    cells
+        .iter()
+        .for_each(|cell| *counts.entry(cell).or_default() += 1);
     let mut ranked: Vec<(&str, usize)> = counts.into_iter().collect();
     ranked.sort_by_key(|(value, count)| (std::cmp::Reverse(*count), *value));
-    let mut values: Vec<String> = ranked.iter().take(GROUPS_MAX).map(|(value, _)| (*value).to_owned()).collect();
+    let mut values: Vec<String> = ranked
+        .iter()
+        .take(GROUPS_MAX)
+        .map(|(value, _)| (*value).to_owned())
+        .collect();
     values.sort();
-    let places: HashMap<String, u32> =
-        values.iter().enumerate().map(|(code, value)| (value.clone(), code as u32)).collect();
+    let places: HashMap<String, u32> = values
+        .iter()
+        .enumerate()
+        .map(|(code, value)| (value.clone(), code as u32))
+        .collect();
     if ranked.len() > GROUPS_MAX {
         values.push("(others)".to_owned());
     }
     let others = values.len() as u32 - 1;
-    let codes = cells.iter().map(|cell| places.get(cell).copied().unwrap_or(others)).collect();
-    Some(Protected { name: name.to_owned(), codes, values })
+    let codes = cells
+        .iter()
+        .map(|cell| places.get(cell).copied().unwrap_or(others))
+        .collect();
+    Some(Protected {
+        name: name.to_owned(),
+        codes,
+        values,
+    })
 }
 
 fn is_many_valued(values: &arrow_array::Float64Array) -> bool {
@@ -432,9 +581,14 @@ fn is_many_valued(values: &arrow_array::Float64Array) -> bool {
 fn bands(values: &arrow_array::Float64Array) -> Vec<String> {
     let mut sorted: Vec<f64> = values.iter().flatten().collect();
     sorted.sort_by(f64::total_cmp);
-    let mut edges: Vec<f64> = (1..BANDS).map(|band| sorted[sorted.len() * band / BANDS]).collect();
+    let mut edges: Vec<f64> = (1..BANDS)
+        .map(|band| sorted[sorted.len() * band / BANDS])
+        .collect();
     edges.dedup();
-    let name = |band: usize| match (band.checked_sub(1).and_then(|below| edges.get(below)), edges.get(band)) {
+    let name = |band: usize| match (
+        band.checked_sub(1).and_then(|below| edges.get(below)),
+        edges.get(band),
+    ) {
         (None, Some(to)) => format!("below {to}"),
         (Some(from), Some(to)) => format!("{from} to below {to}"),
         (Some(from), None) => format!("{from} and above"),
@@ -456,7 +610,13 @@ mod tests {
 
     #[test]
     fn times_keep_their_order_however_they_are_written() {
-        let order = ["2009-12-31", "2010-01-01", "2010-01-01T09:30:00Z", "2010-01-01 10:00", "2010-02-01"];
+        let order = [
+            "2009-12-31",
+            "2010-01-01",
+            "2010-01-01T09:30:00Z",
+            "2010-01-01 10:00",
+            "2010-02-01",
+        ];
         let times: Vec<i64> = order.iter().map(|text| parse_time(text).unwrap()).collect();
         assert!(times.windows(2).all(|pair| pair[0] < pair[1]));
         assert_eq!(parse_time("yesterday"), None);

@@ -10,7 +10,8 @@ mod reading;
 mod standing;
 
 pub use algorithm::{
-    Algorithm, ClusterParameters, ForestParameters, LinearParameters, LossKind, Strategy, TextParameters,
+    Algorithm, ClusterParameters, ForestParameters, LinearParameters, LossKind, Strategy,
+    TextParameters,
 };
 pub use gates::{ChampionGate, FairnessGate, Gates, MetricGate};
 pub use reading::{Mistake, Seconds};
@@ -125,7 +126,10 @@ pub enum SplitBy {
 
 impl Default for Split {
     fn default() -> Self {
-        Split { by: SplitBy::Random, validation: 0.2 }
+        Split {
+            by: SplitBy::Random,
+            validation: 0.2,
+        }
     }
 }
 
@@ -277,13 +281,23 @@ impl std::error::Error for RecipeError {}
 
 impl RecipeError {
     fn one(file: &str, line: usize, what: impl Into<String>, hint: Option<String>) -> Self {
-        let mistake = Mistake { line, key: String::new(), what: what.into(), hint };
-        RecipeError { file: file.to_owned(), mistakes: vec![mistake] }
+        let mistake = Mistake {
+            line,
+            key: String::new(),
+            what: what.into(),
+            hint,
+        };
+        RecipeError {
+            file: file.to_owned(),
+            mistakes: vec![mistake],
+        }
     }
 
     /// What to do about the first mistake that has a remedy.
     pub fn hint(&self) -> Option<&str> {
-        self.mistakes.iter().find_map(|mistake| mistake.hint.as_deref())
+        self.mistakes
+            .iter()
+            .find_map(|mistake| mistake.hint.as_deref())
     }
 }
 
@@ -296,12 +310,22 @@ impl Recipe {
     /// Reads a recipe with overrides of the form `train.rounds=100`.
     pub fn parse_with(file: &str, text: &str, overrides: &[String]) -> Result<Recipe, RecipeError> {
         if text.len() > RECIPE_BYTES_MAX {
-            return Err(RecipeError::one(file, 0, "is longer than a recipe may be", None));
+            return Err(RecipeError::one(
+                file,
+                0,
+                "is longer than a recipe may be",
+                None,
+            ));
         }
         let text = apply_overrides(file, text, overrides)?;
         let document = DeTable::parse(&text).map_err(|error| {
             let line = error.span().map_or(0, |span| line_of(&text, &span));
-            RecipeError::one(file, line, format!("is not TOML: {}", error.message()), None)
+            RecipeError::one(
+                file,
+                line,
+                format!("is not TOML: {}", error.message()),
+                None,
+            )
         })?;
         let mistakes = Mistakes::default();
         let root = Section::root(&text, &document, mistakes.clone());
@@ -309,7 +333,10 @@ impl Recipe {
         root.finish();
         match recipe {
             Some(recipe) if mistakes.is_empty() => Ok(recipe),
-            _ => Err(RecipeError { file: file.to_owned(), mistakes: mistakes.take() }),
+            _ => Err(RecipeError {
+                file: file.to_owned(),
+                mistakes: mistakes.take(),
+            }),
         }
     }
 }
@@ -318,10 +345,16 @@ fn apply_overrides(file: &str, text: &str, overrides: &[String]) -> Result<Strin
     if overrides.is_empty() {
         return Ok(text.to_owned());
     }
-    let mut document: toml_edit::DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
-        let line = error.span().map_or(0, |span| line_of(text, &span));
-        RecipeError::one(file, line, format!("is not TOML: {}", error.message()), None)
-    })?;
+    let mut document: toml_edit::DocumentMut =
+        text.parse().map_err(|error: toml_edit::TomlError| {
+            let line = error.span().map_or(0, |span| line_of(text, &span));
+            RecipeError::one(
+                file,
+                line,
+                format!("is not TOML: {}", error.message()),
+                None,
+            )
+        })?;
     for set in overrides {
         let wrong = |what: &str| {
             let hint = Some("write it like --set train.rounds=100".to_owned());
@@ -329,13 +362,23 @@ fn apply_overrides(file: &str, text: &str, overrides: &[String]) -> Result<Strin
         };
         let (path, value) = set.split_once('=').ok_or_else(|| wrong("has no `=`"))?;
         // A bare word is meant as a text, so that `--set train.algorithm=linear` needs no quotes within quotes.
-        let value: toml_edit::Value =
-            value.trim().parse().unwrap_or_else(|_| toml_edit::Value::from(value.trim()));
-        let (last, parents) = path.trim().split('.').collect::<Vec<_>>().split_last().map(|(l, p)| ((*l).to_owned(), p.to_vec())).ok_or_else(|| wrong("has no key"))?;
+        let value: toml_edit::Value = value
+            .trim()
+            .parse()
+            .unwrap_or_else(|_| toml_edit::Value::from(value.trim()));
+        let (last, parents) = path
+            .trim()
+            .split('.')
+            .collect::<Vec<_>>()
+            .split_last()
+            .map(|(l, p)| ((*l).to_owned(), p.to_vec()))
+            .ok_or_else(|| wrong("has no key"))?;
         let mut table = document.as_table_mut() as &mut dyn toml_edit::TableLike;
         for parent in parents {
             let item = table.entry(parent).or_insert_with(toml_edit::table);
-            table = item.as_table_like_mut().ok_or_else(|| wrong("goes through a key that is no table"))?;
+            table = item
+                .as_table_like_mut()
+                .ok_or_else(|| wrong("goes through a key that is no table"))?;
         }
         table.insert(&last, toml_edit::Item::Value(value));
     }
@@ -361,20 +404,46 @@ fn read(root: &Section<'_>, text: &str) -> Option<Recipe> {
     let label = model.as_ref().and_then(|model| {
         let found = model.get(&["label"])?;
         let label = found.value.as_str().map(Label::new)?;
-        label.map_err(|error| model.mistake(found.line, "label", error.to_string(), None)).ok()
+        label
+            .map_err(|error| model.mistake(found.line, "label", error.to_string(), None))
+            .ok()
     });
     let task = model.as_ref().and_then(|model| read_task(model));
-    let description = model.as_ref().and_then(|model| model.text(&["description"])).unwrap_or_default();
+    let description = model
+        .as_ref()
+        .and_then(|model| model.text(&["description"]))
+        .unwrap_or_default();
     if let Some(model) = model {
         model.finish();
     }
     let data = root.section("data").map(read_data).unwrap_or_default();
-    let features = root.section("features").map(read_features).unwrap_or_default();
+    let features = root
+        .section("features")
+        .map(read_features)
+        .unwrap_or_default();
     let train = read_train(root.section("train"));
     let gates = root.section("gates").map(gates::read).unwrap_or_default();
-    let watch = root.section("watch").map(standing::read_watch).unwrap_or_default();
-    let retrain = root.section("retrain").map(standing::read_retrain).unwrap_or_default();
-    Some(Recipe { text: text.to_owned(), name: name?, label, task, description, data, features, train, gates, watch, retrain })
+    let watch = root
+        .section("watch")
+        .map(standing::read_watch)
+        .unwrap_or_default();
+    let retrain = root
+        .section("retrain")
+        .map(standing::read_retrain)
+        .unwrap_or_default();
+    Some(Recipe {
+        text: text.to_owned(),
+        name: name?,
+        label,
+        task,
+        description,
+        data,
+        features,
+        train,
+        gates,
+        watch,
+        retrain,
+    })
 }
 
 fn read_name(model: &Section<'_>) -> Option<ModelName> {
@@ -385,7 +454,9 @@ fn read_name(model: &Section<'_>) -> Option<ModelName> {
         return model.wrong_type("name", found, "a text in quotes");
     };
     let hint = || Some("use small letters, digits, `_` and `-`, starting with a letter".to_owned());
-    ModelName::new(text).map_err(|error| model.mistake(found.line, "name", error.to_string(), hint())).ok()
+    ModelName::new(text)
+        .map_err(|error| model.mistake(found.line, "name", error.to_string(), hint()))
+        .ok()
 }
 
 fn read_task(model: &Section<'_>) -> Option<Task> {
@@ -423,7 +494,12 @@ fn read_data(section: Section<'_>) -> Data {
     let needs = |by: SplitBy, column: &Option<String>, name: &str| {
         if data.split.is_some_and(|split| split.by == by) && column.is_none() {
             let hint = Some(format!("name the column: `{name} = \"…\"` in [data]"));
-            section.mistake(section.line(), "split", format!("is by {name}, but no {name} column is named"), hint);
+            section.mistake(
+                section.line(),
+                "split",
+                format!("is by {name}, but no {name} column is named"),
+                hint,
+            );
         }
     };
     needs(SplitBy::Time, &data.time, "time");
@@ -441,9 +517,18 @@ fn read_series(section: Section<'_>) -> Option<Series> {
     let source = section.require("source", source, "source = \"csv:series.csv\"");
     let key = section.require("key", key, "key = \"record_id\"");
     let order = section.require("order", order, "order = \"step\"");
-    section.require("columns", (!columns.is_empty()).then_some(()), "columns = [\"heart_rate\"]");
+    section.require(
+        "columns",
+        (!columns.is_empty()).then_some(()),
+        "columns = [\"heart_rate\"]",
+    );
     section.finish();
-    Some(Series { source: source?, key: key?, order: order?, columns })
+    Some(Series {
+        source: source?,
+        key: key?,
+        order: order?,
+        columns,
+    })
 }
 
 const SPLIT_WORDS: [(&str, SplitBy); 4] = [
@@ -457,11 +542,18 @@ fn read_split(data: &Section<'_>) -> Option<Split> {
     let found = data.get(&["split"])?;
     if let Some(word) = found.value.as_str() {
         let by = data.one_of("split", found.line, word, &SPLIT_WORDS)?;
-        return Some(Split { by, ..Split::default() });
+        return Some(Split {
+            by,
+            ..Split::default()
+        });
     }
     let section = data.as_section("split", found)?;
-    let by = section.word(&["by"], &SPLIT_WORDS).unwrap_or(SplitBy::Random);
-    let validation = section.number(&["validation"], 0.01..=0.9).unwrap_or(Split::default().validation);
+    let by = section
+        .word(&["by"], &SPLIT_WORDS)
+        .unwrap_or(SplitBy::Random);
+    let validation = section
+        .number(&["validation"], 0.01..=0.9)
+        .unwrap_or(Split::default().validation);
     section.finish();
     Some(Split { by, validation })
 }
@@ -481,7 +573,10 @@ fn read_features(section: Section<'_>) -> Features {
 fn read_feature(parent: &Section<'_>, name: &str, found: Found<'_>) -> Option<FeatureSpec> {
     if let Some(word) = found.value.as_str() {
         let kind = parent.one_of(name, found.line, word, &KIND_WORDS)?;
-        return Some(FeatureSpec { kind: Some(kind), ..FeatureSpec::default() });
+        return Some(FeatureSpec {
+            kind: Some(kind),
+            ..FeatureSpec::default()
+        });
     }
     let section = parent.as_section(name, found)?;
     let kind = section.word(&["type"], &KIND_WORDS);
@@ -490,7 +585,8 @@ fn read_feature(parent: &Section<'_>, name: &str, found: Found<'_>) -> Option<Fe
     let any = f64::MIN..=f64::MAX;
     let path = section.get(&["path"]).and_then(|found| {
         let path = found.value.as_str().map(FieldPath::parse)?;
-        path.map_err(|error| section.mistake(found.line, "path", error.to_string(), None)).ok()
+        path.map_err(|error| section.mistake(found.line, "path", error.to_string(), None))
+            .ok()
     });
     let monotone = section.word(&["monotone"], &[("up", 1), ("down", -1)]);
     let kind = kind.or_else(|| {
@@ -535,14 +631,20 @@ fn read_train(section: Option<Section<'_>>) -> Train {
                 ],
             )
             .unwrap_or(default.calibrate),
-        seed: section.whole(&["seed"], 0..=u64::MAX / 2).unwrap_or(default.seed),
+        seed: section
+            .whole(&["seed"], 0..=u64::MAX / 2)
+            .unwrap_or(default.seed),
         class_weights: read_class_weights(&section),
         thresholds: read_thresholds(&section),
         coverage: section.number(&["coverage"], 0.5..=0.999),
-        cross_validate: section.whole(&["cross_validate"], 2..=20).map(|folds| folds as usize),
+        cross_validate: section
+            .whole(&["cross_validate"], 2..=20)
+            .map(|folds| folds as usize),
         search: section.section("search").and_then(read_search),
         refit: section.flag(&["refit"]),
-        threads: section.whole(&["threads"], 1..=512).map(|threads| threads as usize),
+        threads: section
+            .whole(&["threads"], 1..=512)
+            .map(|threads| threads as usize),
     };
     section.finish();
     train
@@ -585,7 +687,12 @@ fn read_class_weights(section: &Section<'_>) -> ClassWeights {
             Some(weight) if weight > 0.0 && weight <= 1e6 => {
                 weights.insert(class, weight);
             }
-            _ => table.mistake(found.line, &class, "is no weight; allowed is a number above 0", None),
+            _ => table.mistake(
+                found.line,
+                &class,
+                "is no weight; allowed is a number above 0",
+                None,
+            ),
         }
     }
     ClassWeights::Given(weights)
@@ -597,7 +704,9 @@ fn read_thresholds(section: &Section<'_>) -> Vec<(String, Wanted)> {
     };
     let mut thresholds = Vec::new();
     for (class, found) in table.rest() {
-        let Some(wanted) = table.as_section(&class, found) else { continue };
+        let Some(wanted) = table.as_section(&class, found) else {
+            continue;
+        };
         let recall = wanted.number(&["recall"], 0.01..=1.0);
         let precision = wanted.number(&["precision"], 0.01..=1.0);
         match (recall, precision) {
@@ -605,7 +714,12 @@ fn read_thresholds(section: &Section<'_>) -> Vec<(String, Wanted)> {
             (None, Some(precision)) => thresholds.push((class, Wanted::Precision(precision))),
             _ => {
                 let hint = Some(format!("write `{class} = {{ recall = 0.98 }}`"));
-                table.mistake(found.line, &class, "needs either `recall` or `precision`", hint);
+                table.mistake(
+                    found.line,
+                    &class,
+                    "needs either `recall` or `precision`",
+                    hint,
+                );
             }
         }
         wanted.finish();

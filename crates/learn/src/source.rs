@@ -272,3 +272,107 @@ fn batch_of(columns: Vec<(String, ArrayRef)>, rows: usize) -> RecordBatch {
     RecordBatch::try_new_with_options(schema, arrays, &options)
         .expect("readers give columns of one length")
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Tables as plain values, for tests of all readers.
+
+    use super::*;
+    use std::path::Path;
+
+    /// A file with these bytes, and its name as a source.
+    pub(crate) fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, SourceSpec) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+        let spec = SourceSpec::parse(name, folder.path()).unwrap();
+        (folder, spec)
+    }
+
+    /// A table as names and texts; numbers in their shortest form.
+    pub(crate) fn shown(batch: &RecordBatch) -> Vec<(String, Vec<Option<String>>)> {
+        let schema = batch.schema();
+        let column = |(name, array): (&str, &ArrayRef)| {
+            let texts = ombud_core::frame::texts(array);
+            let cells = texts.iter().map(|text| text.map(str::to_owned));
+            (name.to_owned(), cells.collect())
+        };
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        names.zip(batch.columns()).map(column).collect()
+    }
+
+    /// What reading gives, or the error and its hint, without the folder.
+    pub(crate) fn told(name: &str, bytes: &[u8]) -> String {
+        let (folder, spec) = file(name, bytes);
+        let base = format!("{}/", folder.path().display());
+        match open(&spec).and_then(|source| source.read_all()) {
+            Ok(table) => format!("{:?}", shown(&table.batch)),
+            Err(error) => {
+                assert!(!error.hint().is_empty());
+                error.to_string().replace(&base, "")
+            }
+        }
+    }
+
+    /// All batches of a stream as one list of shown batches.
+    pub(crate) fn streamed(
+        source: &dyn Source,
+        hints: &Hints,
+        rows: usize,
+    ) -> Result<Vec<RecordBatch>, ReadError> {
+        source.stream(hints, rows)?.collect()
+    }
+
+    #[test]
+    fn a_wrong_column_is_told_with_the_nearest_name() {
+        let (_folder, spec) = file("a.csv", b"gender,age\nf,1\n");
+        let table = open(&spec).unwrap().read_all().unwrap();
+        let error = column(&table.batch, "gendre", "a.csv").unwrap_err();
+        assert_eq!(error.hint(), "the nearest name is \"gender\"");
+    }
+
+    #[test]
+    fn a_source_that_is_not_there_is_told_before_anything_else() {
+        let spec = SourceSpec::parse("nowhere.csv", Path::new("/nonexistent")).unwrap();
+        let error = open(&spec).unwrap().read_all().unwrap_err();
+        assert_eq!(error.class(), ombud_core::Class::NotFound);
+    }
+
+    #[test]
+    fn a_schema_wants_its_features_and_the_columns_it_carries() {
+        use ombud_core::schema::{Columns, Feature, Unseen};
+        let category = |values: [&str; 2]| Kind::Category {
+            values: values.map(str::to_owned).to_vec(),
+            unseen: Unseen::Missing,
+        };
+        let features = vec![
+            Feature::new("age", Kind::number()),
+            Feature::new("sex", category(["f", "m"])),
+            Feature::new("senior", category(["0", "1"])),
+            Feature::new(
+                "hr",
+                Kind::Sequence {
+                    steps: 2,
+                    bounds: ombud_core::schema::Bounds::default(),
+                },
+            ),
+        ];
+        let columns = Columns {
+            subject: Some("id".into()),
+            protected: vec!["age".into()],
+            ..Columns::default()
+        };
+        let hints = Hints::of(&Schema::new(features, columns).unwrap());
+        let wanted =
+            ["id", "age", "sex", "senior", "hr", "hr_2", "hr_3"].map(|name| hints.get(name));
+        let expected = [
+            Some(RawKind::Text),
+            Some(RawKind::Number),
+            Some(RawKind::Text),
+            Some(RawKind::NumberName),
+            Some(RawKind::List),
+            Some(RawKind::Number),
+            None,
+        ];
+        assert_eq!(wanted, expected);
+    }
+}

@@ -36,13 +36,26 @@ pub fn divide(rows: usize, share: f64, rule: Rule<'_>, seed: u64) -> Sides {
     };
     let (mut training, mut validation) = (Vec::new(), Vec::new());
     for (row, is_held_out) in held_out.into_iter().enumerate() {
-        if is_held_out { validation.push(row as u32) } else { training.push(row as u32) }
+        if is_held_out {
+            validation.push(row as u32)
+        } else {
+            training.push(row as u32)
+        }
     }
-    Sides { training, validation }
+    Sides {
+        training,
+        validation,
+    }
 }
 
 /// The fold, from 0, of each row.
-pub fn folds(count: usize, classes: Option<&[u32]>, keys: Option<&[u64]>, rows: usize, seed: u64) -> Vec<u32> {
+pub fn folds(
+    count: usize,
+    classes: Option<&[u32]>,
+    keys: Option<&[u64]>,
+    rows: usize,
+    seed: u64,
+) -> Vec<u32> {
     if let Some(keys) = keys {
         return folds_together(count, keys, seed);
     }
@@ -61,17 +74,24 @@ pub fn folds(count: usize, classes: Option<&[u32]>, keys: Option<&[u64]>, rows: 
 fn stratified(rows: usize, share: f64, classes: Option<&[u32]>, seed: u64) -> Vec<bool> {
     let mut by_class: HashMap<u32, Vec<usize>> = HashMap::new();
     for row in 0..rows {
-        by_class.entry(classes.map_or(0, |classes| classes[row])).or_default().push(row);
+        by_class
+            .entry(classes.map_or(0, |classes| classes[row]))
+            .or_default()
+            .push(row);
     }
     let mut held_out = vec![false; rows];
     let mut classes: Vec<u32> = by_class.keys().copied().collect();
     classes.sort_unstable();
     for class in classes {
-        let members = by_class.get_mut(&class).map(std::mem::take).unwrap_or_default();
+        let members = by_class
+            .get_mut(&class)
+            .map(std::mem::take)
+            .unwrap_or_default();
         let mut members = members;
         Random::stream(seed, u64::from(class)).shuffle(&mut members);
         // A class of one row is learned from: a held-out class that was never seen measures nothing.
-        let count = ((members.len() as f64 * share).round() as usize).min(members.len().saturating_sub(1));
+        let count =
+            ((members.len() as f64 * share).round() as usize).min(members.len().saturating_sub(1));
         for row in &members[..count] {
             held_out[*row] = true;
         }
@@ -84,7 +104,9 @@ fn latest(times: &[i64], share: f64) -> Vec<bool> {
     sorted.sort_unstable();
     let first = sorted.len() - (sorted.len() as f64 * share).round() as usize;
     let mut held_out = vec![false; times.len()];
-    let Some(border) = sorted.get(first) else { return held_out };
+    let Some(border) = sorted.get(first) else {
+        return held_out;
+    };
     for (is_held_out, time) in held_out.iter_mut().zip(times) {
         *is_held_out = time >= border;
     }
@@ -140,9 +162,16 @@ fn folds_together(count: usize, keys: &[u64], seed: u64) -> Vec<u32> {
 pub fn sides_of_fold(among: &[u32], fold_of: &[u32], fold: u32) -> Sides {
     let (mut training, mut validation) = (Vec::new(), Vec::new());
     for (row, of) in among.iter().zip(fold_of) {
-        if *of == fold { validation.push(*row) } else { training.push(*row) }
+        if *of == fold {
+            validation.push(*row)
+        } else {
+            training.push(*row)
+        }
     }
-    Sides { training, validation }
+    Sides {
+        training,
+        validation,
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +182,11 @@ mod tests {
     fn each_class_keeps_its_share() {
         let classes: Vec<u32> = (0..1000).map(|row| u32::from(row % 10 == 0)).collect();
         let sides = divide(1000, 0.2, Rule::Stratified(Some(&classes)), 7);
-        let rare = sides.validation.iter().filter(|row| classes[**row as usize] == 1).count();
+        let rare = sides
+            .validation
+            .iter()
+            .filter(|row| classes[**row as usize] == 1)
+            .count();
         assert_eq!((sides.validation.len(), rare), (200, 20));
         assert_eq!(sides.training.len() + sides.validation.len(), 1000);
     }
@@ -168,8 +201,17 @@ mod tests {
     fn rows_that_belong_together_are_never_divided() {
         let keys: Vec<u64> = (0..300).map(|row| row / 3).collect();
         let sides = divide(300, 0.25, Rule::Together(&keys), 3);
-        let held: std::collections::HashSet<u64> = sides.validation.iter().map(|row| keys[*row as usize]).collect();
-        assert!(sides.training.iter().all(|row| !held.contains(&keys[*row as usize])));
+        let held: std::collections::HashSet<u64> = sides
+            .validation
+            .iter()
+            .map(|row| keys[*row as usize])
+            .collect();
+        assert!(
+            sides
+                .training
+                .iter()
+                .all(|row| !held.contains(&keys[*row as usize]))
+        );
         let fold_of = folds(5, None, Some(&keys), 300, 3);
         assert!((0..300).all(|row| fold_of[row] == fold_of[row / 3 * 3]));
     }
@@ -180,7 +222,9 @@ mod tests {
         let fold_of = folds(5, Some(&classes), None, 100, 1);
         for fold in 0..5 {
             for class in 0..4 {
-                let count = (0..100).filter(|row| fold_of[*row] == fold && classes[*row] == class).count();
+                let count = (0..100)
+                    .filter(|row| fold_of[*row] == fold && classes[*row] == class)
+                    .count();
                 assert_eq!(count, 5);
             }
         }

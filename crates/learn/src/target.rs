@@ -5,8 +5,8 @@
 
 use crate::recipe::Recipe;
 use arrow_array::{Array, ArrayRef};
-use ombud_core::frame::{is_missing_word, numbers, texts};
 use ombud_core::Task;
+use ombud_core::frame::{is_missing_word, numbers, texts};
 use ombud_core::task::Outputs;
 use std::collections::{BTreeMap, HashMap};
 
@@ -67,12 +67,24 @@ pub enum TargetError {
     Empty { column: String },
     #[error("the target {column:?} has only one value, {value:?}: there is nothing to tell apart")]
     OneClass { column: String, value: String },
-    #[error("the target {column:?} has {count} different values, more than the {CLASSES_MAX} classes allowed")]
+    #[error(
+        "the target {column:?} has {count} different values, more than the {CLASSES_MAX} classes allowed"
+    )]
     TooManyClasses { column: String, count: usize },
-    #[error("the target {column:?} is to be a number, and {count} cells are none, such as {example:?}")]
-    NotNumbers { column: String, count: usize, example: String },
+    #[error(
+        "the target {column:?} is to be a number, and {count} cells are none, such as {example:?}"
+    )]
+    NotNumbers {
+        column: String,
+        count: usize,
+        example: String,
+    },
     #[error("the class {class:?} of the recipe does not occur in the target {column:?}")]
-    UnknownClass { column: String, class: String, nearest: Option<String> },
+    UnknownClass {
+        column: String,
+        class: String,
+        nearest: Option<String>,
+    },
     #[error("the target {column:?} holds {value:?}, which is not among the levels of the recipe")]
     UnknownLevel { column: String, value: String },
     #[error("a positive class is only known to a target of two classes; {column:?} has {count}")]
@@ -116,7 +128,9 @@ impl Target {
     /// The task it sets.
     pub fn task(&self) -> Task {
         match self {
-            Target::Classes { is_ordered: true, .. } => Task::Ordered,
+            Target::Classes {
+                is_ordered: true, ..
+            } => Task::Ordered,
             Target::Classes { .. } => Task::Classification,
             Target::Labels { .. } => Task::MultiLabel,
             Target::Numbers(_) => Task::Regression,
@@ -143,17 +157,27 @@ impl Target {
     /// The target of some rows.
     pub fn take(&self, rows: &[u32]) -> Target {
         match self {
-            Target::Classes { names, codes, is_ordered } => Target::Classes {
+            Target::Classes {
+                names,
+                codes,
+                is_ordered,
+            } => Target::Classes {
                 names: names.clone(),
                 codes: rows.iter().map(|row| codes[*row as usize]).collect(),
                 is_ordered: *is_ordered,
             },
             Target::Labels { names, flags } => {
                 let width = names.len();
-                let of = |row: &u32| flags[*row as usize * width..(*row as usize + 1) * width].to_vec();
-                Target::Labels { names: names.clone(), flags: rows.iter().flat_map(of).collect() }
+                let of =
+                    |row: &u32| flags[*row as usize * width..(*row as usize + 1) * width].to_vec();
+                Target::Labels {
+                    names: names.clone(),
+                    flags: rows.iter().flat_map(of).collect(),
+                }
             }
-            Target::Numbers(numbers) => Target::Numbers(rows.iter().map(|row| numbers[*row as usize]).collect()),
+            Target::Numbers(numbers) => {
+                Target::Numbers(rows.iter().map(|row| numbers[*row as usize]).collect())
+            }
             Target::Nothing { .. } => Target::Nothing { rows: rows.len() },
         }
     }
@@ -164,16 +188,29 @@ pub fn find(column: &str, array: &ArrayRef, recipe: &Recipe) -> Result<Found, Ta
     let cells = texts(array);
     let excluded = &recipe.data.exclude;
     let is_kept = |cell: Option<&str>| {
-        cell.is_some_and(|cell| !is_missing_word(cell.trim()) && !excluded.iter().any(|e| e == cell.trim()))
+        cell.is_some_and(|cell| {
+            !is_missing_word(cell.trim()) && !excluded.iter().any(|e| e == cell.trim())
+        })
     };
     let rows: Vec<u32> = (0..cells.len() as u32)
-        .filter(|row| is_kept(cells.is_valid(*row as usize).then(|| cells.value(*row as usize))))
+        .filter(|row| {
+            is_kept(
+                cells
+                    .is_valid(*row as usize)
+                    .then(|| cells.value(*row as usize)),
+            )
+        })
         .collect();
     let without = cells.len() - rows.len();
     if rows.is_empty() {
-        return Err(TargetError::Empty { column: column.to_owned() });
+        return Err(TargetError::Empty {
+            column: column.to_owned(),
+        });
     }
-    let kept: Vec<&str> = rows.iter().map(|row| cells.value(*row as usize).trim()).collect();
+    let kept: Vec<&str> = rows
+        .iter()
+        .map(|row| cells.value(*row as usize).trim())
+        .collect();
     let (task, why) = match recipe.task {
         Some(task) => (task, None),
         None => {
@@ -187,7 +224,12 @@ pub fn find(column: &str, array: &ArrayRef, recipe: &Recipe) -> Result<Found, Ta
         Task::Classification | Task::Ordered => as_classes(column, &kept, recipe, task)?,
         Task::Clustering => Target::Nothing { rows: rows.len() },
     };
-    Ok(Found { target, rows, without, why })
+    Ok(Found {
+        target,
+        rows,
+        without,
+        why,
+    })
 }
 
 /// Reads a target column in the terms of a finished model; rows whose value it does not know are left out.
@@ -199,51 +241,86 @@ pub fn align(
     separator: Option<&str>,
 ) -> Result<Found, TargetError> {
     let names = outputs.names();
-    let places: HashMap<&str, u32> =
-        names.iter().enumerate().map(|(place, name)| (name.as_str(), place as u32)).collect();
+    let places: HashMap<&str, u32> = names
+        .iter()
+        .enumerate()
+        .map(|(place, name)| (name.as_str(), place as u32))
+        .collect();
     let cells = texts(array);
     let (values, _) = numbers(array);
-    let cell = |row: u32| cells.is_valid(row as usize).then(|| cells.value(row as usize).trim());
+    let cell = |row: u32| {
+        cells
+            .is_valid(row as usize)
+            .then(|| cells.value(row as usize).trim())
+    };
     let is_known = |row: &u32| match task {
         Task::Regression => values.is_valid(*row as usize),
         Task::Clustering => true,
         Task::MultiLabel => cell(*row).is_some_and(|cell| !is_missing_word(cell)),
-        Task::Classification | Task::Ordered => cell(*row).is_some_and(|cell| places.contains_key(cell)),
+        Task::Classification | Task::Ordered => {
+            cell(*row).is_some_and(|cell| places.contains_key(cell))
+        }
     };
     let rows: Vec<u32> = (0..cells.len() as u32).filter(is_known).collect();
     if rows.is_empty() {
-        return Err(TargetError::Empty { column: column.to_owned() });
+        return Err(TargetError::Empty {
+            column: column.to_owned(),
+        });
     }
     let target = match task {
-        Task::Regression => Target::Numbers(rows.iter().map(|row| values.value(*row as usize)).collect()),
+        Task::Regression => {
+            Target::Numbers(rows.iter().map(|row| values.value(*row as usize)).collect())
+        }
         Task::Clustering => Target::Nothing { rows: rows.len() },
         Task::Classification | Task::Ordered => Target::Classes {
             names: names.to_vec(),
-            codes: rows.iter().filter_map(|row| places.get(cell(*row)?).copied()).collect(),
+            codes: rows
+                .iter()
+                .filter_map(|row| places.get(cell(*row)?).copied())
+                .collect(),
             is_ordered: task == Task::Ordered,
         },
         Task::MultiLabel => {
             let mut flags = vec![false; rows.len() * names.len()];
             for (place, row) in rows.iter().enumerate() {
-                let labels = cell(*row).unwrap_or_default().split(separator.unwrap_or(LABEL_SEPARATOR));
+                let labels = cell(*row)
+                    .unwrap_or_default()
+                    .split(separator.unwrap_or(LABEL_SEPARATOR));
                 for label in labels.filter_map(|label| places.get(label.trim())) {
                     flags[place * names.len() + *label as usize] = true;
                 }
             }
-            Target::Labels { names: names.to_vec(), flags }
+            Target::Labels {
+                names: names.to_vec(),
+                flags,
+            }
         }
     };
-    Ok(Found { target, without: cells.len() - rows.len(), rows, why: None })
+    Ok(Found {
+        target,
+        without: cells.len() - rows.len(),
+        rows,
+        why: None,
+    })
 }
 
 /// The task that the cells suggest.
 fn suggest(array: &ArrayRef, kept: &[&str], recipe: &Recipe) -> (Task, String) {
     if !recipe.data.levels.is_empty() {
-        return (Task::Ordered, "the recipe gives the levels of the target in their order".into());
+        return (
+            Task::Ordered,
+            "the recipe gives the levels of the target in their order".into(),
+        );
     }
-    let separated = kept.iter().filter(|cell| cell.contains(LABEL_SEPARATOR)).count();
+    let separated = kept
+        .iter()
+        .filter(|cell| cell.contains(LABEL_SEPARATOR))
+        .count();
     if recipe.data.separator.is_some() || separated * 100 >= kept.len() {
-        return (Task::MultiLabel, format!("{separated} cells of the target hold several labels"));
+        return (
+            Task::MultiLabel,
+            format!("{separated} cells of the target hold several labels"),
+        );
     }
     let (values, unfit) = numbers(array);
     if unfit > 0 {
@@ -259,9 +336,15 @@ fn suggest(array: &ArrayRef, kept: &[&str], recipe: &Recipe) -> (Task, String) {
         }
     }
     if is_whole && distinct.len() <= DISTINCT_CLASSES_MAX {
-        (Task::Classification, format!("the target holds {} whole numbers", distinct.len()))
+        (
+            Task::Classification,
+            format!("the target holds {} whole numbers", distinct.len()),
+        )
     } else {
-        (Task::Regression, "the target holds many different numbers".into())
+        (
+            Task::Regression,
+            "the target holds many different numbers".into(),
+        )
     }
 }
 
@@ -270,44 +353,81 @@ fn as_numbers(column: &str, array: &ArrayRef, rows: &[u32]) -> Result<Target, Ta
     if unfit > 0 {
         let cells = texts(array);
         let is_odd = |row: &&u32| values.is_null(**row as usize);
-        let example = rows.iter().find(is_odd).map(|row| cells.value(*row as usize).to_owned()).unwrap_or_default();
-        return Err(TargetError::NotNumbers { column: column.to_owned(), count: unfit, example });
+        let example = rows
+            .iter()
+            .find(is_odd)
+            .map(|row| cells.value(*row as usize).to_owned())
+            .unwrap_or_default();
+        return Err(TargetError::NotNumbers {
+            column: column.to_owned(),
+            count: unfit,
+            example,
+        });
     }
     let numbers: Vec<f64> = rows.iter().map(|row| values.value(*row as usize)).collect();
     let is_constant = numbers.iter().all(|number| *number == numbers[0]);
     if is_constant {
-        return Err(TargetError::OneClass { column: column.to_owned(), value: numbers[0].to_string() });
+        return Err(TargetError::OneClass {
+            column: column.to_owned(),
+            value: numbers[0].to_string(),
+        });
     }
     Ok(Target::Numbers(numbers))
 }
 
-fn as_classes(column: &str, kept: &[&str], recipe: &Recipe, task: Task) -> Result<Target, TargetError> {
+fn as_classes(
+    column: &str,
+    kept: &[&str],
+    recipe: &Recipe,
+    task: Task,
+) -> Result<Target, TargetError> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for cell in kept {
         *counts.entry(cell).or_default() += 1;
         if counts.len() > CLASSES_MAX {
-            return Err(TargetError::TooManyClasses { column: column.to_owned(), count: counts.len() });
+            return Err(TargetError::TooManyClasses {
+                column: column.to_owned(),
+                count: counts.len(),
+            });
         }
     }
     let mut names: Vec<String> = counts.keys().map(|name| (*name).to_owned()).collect();
     if names.len() < 2 {
-        return Err(TargetError::OneClass { column: column.to_owned(), value: names.remove(0) });
+        return Err(TargetError::OneClass {
+            column: column.to_owned(),
+            value: names.remove(0),
+        });
     }
     sort_names(&mut names);
     if !recipe.data.levels.is_empty() {
         if let Some(value) = names.iter().find(|name| !recipe.data.levels.contains(name)) {
-            return Err(TargetError::UnknownLevel { column: column.to_owned(), value: value.clone() });
+            return Err(TargetError::UnknownLevel {
+                column: column.to_owned(),
+                value: value.clone(),
+            });
         }
         names.clone_from(&recipe.data.levels);
     }
     if let Some(positive) = &recipe.data.positive {
         positive_last(column, &mut names, positive)?;
-    } else if names.len() == 2 && recipe.data.levels.is_empty() && is_positive_word(&names[0]) && !is_positive_word(&names[1]) {
+    } else if names.len() == 2
+        && recipe.data.levels.is_empty()
+        && is_positive_word(&names[0])
+        && !is_positive_word(&names[1])
+    {
         names.swap(0, 1);
     }
-    let places: HashMap<&str, u32> = names.iter().enumerate().map(|(place, name)| (name.as_str(), place as u32)).collect();
+    let places: HashMap<&str, u32> = names
+        .iter()
+        .enumerate()
+        .map(|(place, name)| (name.as_str(), place as u32))
+        .collect();
     let codes = kept.iter().map(|cell| places[cell]).collect();
-    Ok(Target::Classes { names, codes, is_ordered: task == Task::Ordered })
+    Ok(Target::Classes {
+        names,
+        codes,
+        is_ordered: task == Task::Ordered,
+    })
 }
 
 fn positive_last(column: &str, names: &mut Vec<String>, positive: &str) -> Result<(), TargetError> {
@@ -320,7 +440,10 @@ fn positive_last(column: &str, names: &mut Vec<String>, positive: &str) -> Resul
         });
     };
     if names.len() != 2 {
-        return Err(TargetError::NotBinary { column: column.to_owned(), count: names.len() });
+        return Err(TargetError::NotBinary {
+            column: column.to_owned(),
+            count: names.len(),
+        });
     }
     let name = names.remove(place);
     names.push(name);
@@ -328,7 +451,9 @@ fn positive_last(column: &str, names: &mut Vec<String>, positive: &str) -> Resul
 }
 
 fn is_positive_word(name: &str) -> bool {
-    ["yes", "true", "1", "positive", "y", "t"].iter().any(|word| name.eq_ignore_ascii_case(word))
+    ["yes", "true", "1", "positive", "y", "t"]
+        .iter()
+        .any(|word| name.eq_ignore_ascii_case(word))
 }
 
 /// Numbers in their order, words in theirs.
@@ -346,7 +471,11 @@ fn sort_names(names: &mut [String]) {
 fn as_labels(column: &str, kept: &[&str], recipe: &Recipe) -> Result<Target, TargetError> {
     let separator = recipe.data.separator.as_deref().unwrap_or(LABEL_SEPARATOR);
     let labels_of = |cell: &'_ str| -> Vec<String> {
-        cell.split(separator).map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect()
+        cell.split(separator)
+            .map(str::trim)
+            .filter(|label| !label.is_empty())
+            .map(str::to_owned)
+            .collect()
     };
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for cell in kept {
@@ -354,12 +483,18 @@ fn as_labels(column: &str, kept: &[&str], recipe: &Recipe) -> Result<Target, Tar
             *counts.entry(label).or_default() += 1;
         }
         if counts.len() > CLASSES_MAX {
-            return Err(TargetError::TooManyClasses { column: column.to_owned(), count: counts.len() });
+            return Err(TargetError::TooManyClasses {
+                column: column.to_owned(),
+                count: counts.len(),
+            });
         }
     }
     let mut names: Vec<String> = counts.into_keys().collect();
     if names.len() < 2 {
-        return Err(TargetError::OneClass { column: column.to_owned(), value: names.pop().unwrap_or_default() });
+        return Err(TargetError::OneClass {
+            column: column.to_owned(),
+            value: names.pop().unwrap_or_default(),
+        });
     }
     sort_names(&mut names);
     let mut flags = vec![false; kept.len() * names.len()];
@@ -400,9 +535,15 @@ mod tests {
     #[test]
     fn few_whole_numbers_are_classes_and_many_numbers_are_not() {
         let few: ArrayRef = Arc::new(Float64Array::from(vec![10.0, 2.0, 10.0]));
-        assert_eq!(find("t", &few, &recipe("")).unwrap().target.names(), ["2", "10"]);
+        assert_eq!(
+            find("t", &few, &recipe("")).unwrap().target.names(),
+            ["2", "10"]
+        );
         let many: ArrayRef = Arc::new(Float64Array::from_iter_values((0..50).map(f64::from)));
-        assert_eq!(find("t", &many, &recipe("")).unwrap().target.task(), Task::Regression);
+        assert_eq!(
+            find("t", &many, &recipe("")).unwrap().target.task(),
+            Task::Regression
+        );
     }
 
     #[test]
@@ -417,15 +558,31 @@ mod tests {
 
     #[test]
     fn cells_with_several_labels_become_flags() {
-        let found = find("t", &words(&[Some("a|b"), Some("b"), Some("c | a")]), &recipe("")).unwrap();
-        let Target::Labels { names, flags } = found.target else { panic!("no labels") };
+        let found = find(
+            "t",
+            &words(&[Some("a|b"), Some("b"), Some("c | a")]),
+            &recipe(""),
+        )
+        .unwrap();
+        let Target::Labels { names, flags } = found.target else {
+            panic!("no labels")
+        };
         assert_eq!(names, ["a", "b", "c"]);
-        assert_eq!(flags, [true, true, false, false, true, false, true, false, true]);
+        assert_eq!(
+            flags,
+            [true, true, false, false, true, false, true, false, true]
+        );
     }
 
     #[test]
     fn one_class_and_no_class_are_refused() {
-        assert!(matches!(find("t", &words(&[Some("a"), Some("a")]), &recipe("")), Err(TargetError::OneClass { .. })));
-        assert!(matches!(find("t", &words(&[None, Some("NA")]), &recipe("")), Err(TargetError::Empty { .. })));
+        assert!(matches!(
+            find("t", &words(&[Some("a"), Some("a")]), &recipe("")),
+            Err(TargetError::OneClass { .. })
+        ));
+        assert!(matches!(
+            find("t", &words(&[None, Some("NA")]), &recipe("")),
+            Err(TargetError::Empty { .. })
+        ));
     }
 }

@@ -14,7 +14,6 @@ pub use report::Report;
 
 use crate::baseline;
 use crate::calibrate::Calibration;
-use crate::thresholds::Achieved;
 use crate::evaluation::{self, Evaluation, Truth};
 use crate::fit::{ClusterLearner, FitError, Fitted, LinearLearner, Problem, Segmented};
 use crate::gate;
@@ -24,6 +23,7 @@ use crate::progress::Progress;
 use crate::recipe::{Algorithm, ForestParameters, LinearParameters, Recipe};
 use crate::split::Sides;
 use crate::target::Target;
+use crate::thresholds::Achieved;
 use evidence::Evidence;
 use ombud_core::manifest::{FORMAT, Lineage};
 use ombud_core::task::Outputs;
@@ -93,7 +93,11 @@ pub enum TrainError {
     #[error("the class {class:?} has only {rows} row: it cannot be both learned and measured")]
     RareClass { class: String, rows: usize },
     #[error("the split leaves {rows} rows on the {side} side, where {missing}")]
-    Split { rows: usize, side: &'static str, missing: String },
+    Split {
+        rows: usize,
+        side: &'static str,
+        missing: String,
+    },
     #[error("{algorithm} cannot be used for {task}")]
     Algorithm { algorithm: &'static str, task: Task },
     #[error("the threshold for {class:?} cannot be set: {reason}")]
@@ -144,15 +148,31 @@ impl TrainError {
         let hint = match self {
             TrainError::Prepare(error) => return error.hint(),
             TrainError::Bundle(error) => error.hint(),
-            TrainError::Fit(FitError::Stopped) => "nothing was written; start it again when you like",
+            TrainError::Fit(FitError::Stopped) => {
+                "nothing was written; start it again when you like"
+            }
             TrainError::Fit(_) => "check the parameters in [train] and the columns in [features]",
-            TrainError::TooFewRows { .. } => "collect more rows before training a model about people",
-            TrainError::RareClass { .. } => "collect more rows of it, or leave the class out with `exclude` in [data]",
+            TrainError::TooFewRows { .. } => {
+                "collect more rows before training a model about people"
+            }
+            TrainError::RareClass { .. } => {
+                "collect more rows of it, or leave the class out with `exclude` in [data]"
+            }
             TrainError::Split { .. } => "use another split or another share in [data] split",
-            TrainError::Algorithm { task: Task::Regression, .. } => "use algorithm = \"forest\" for a number",
-            TrainError::Algorithm { task: Task::Clustering, .. } => "use algorithm = \"kmeans\" or \"mixture\" to find segments",
-            TrainError::Algorithm { .. } => "use algorithm = \"forest\" or \"linear\"; kmeans and mixture find segments without a target",
-            TrainError::Threshold { .. } => "classes are written exactly as in the data; ask for less, or collect more rows",
+            TrainError::Algorithm {
+                task: Task::Regression,
+                ..
+            } => "use algorithm = \"forest\" for a number",
+            TrainError::Algorithm {
+                task: Task::Clustering,
+                ..
+            } => "use algorithm = \"kmeans\" or \"mixture\" to find segments",
+            TrainError::Algorithm { .. } => {
+                "use algorithm = \"forest\" or \"linear\"; kmeans and mixture find segments without a target"
+            }
+            TrainError::Threshold { .. } => {
+                "classes are written exactly as in the data; ask for less, or collect more rows"
+            }
             TrainError::Incomparable { .. } | TrainError::NothingToCompare { .. } => {
                 "name two bundles of the same task with the same classes"
             }
@@ -181,7 +201,11 @@ struct Made {
 }
 
 /// Trains a model and writes its bundle under `out/<name>/<version>`.
-pub fn train(recipe: &Recipe, options: &TrainOptions<'_>, progress: &dyn Progress) -> Result<Trained, TrainError> {
+pub fn train(
+    recipe: &Recipe,
+    options: &TrainOptions<'_>,
+    progress: &dyn Progress,
+) -> Result<Trained, TrainError> {
     let started = Instant::now();
     match recipe.train.threads {
         // Threads are limited for the whole plan, not only where trees grow.
@@ -219,20 +243,31 @@ fn train_here(
         threads: recipe.train.threads,
     };
     let made = match &algorithm {
-        Algorithm::Forest(parameters) => forest::make(recipe, &problem, parameters, &sides, progress)?,
-        Algorithm::Linear(parameters) => make_linear(recipe, &problem, parameters, &sides, progress)?,
+        Algorithm::Forest(parameters) => {
+            forest::make(recipe, &problem, parameters, &sides, progress)?
+        }
+        Algorithm::Linear(parameters) => {
+            make_linear(recipe, &problem, parameters, &sides, progress)?
+        }
         Algorithm::KMeans(parameters) | Algorithm::Mixture(parameters) => {
             let is_mixture = matches!(algorithm, Algorithm::Mixture(_));
             make_segments(&problem, parameters, is_mixture, &sides, progress)?
         }
     };
-    finish(recipe, options, progress, started, &prepared, &sides, made, warnings)
+    finish(
+        recipe, options, progress, started, &prepared, &sides, made, warnings,
+    )
 }
 
 /// The algorithm, chosen when the recipe does not say.
 fn algorithm_of(recipe: &Recipe, prepared: &Prepared) -> Result<Algorithm, TrainError> {
     let task = prepared.target.task();
-    let only_text = prepared.frame.schema().features().iter().all(|feature| matches!(feature.kind, Kind::Text));
+    let only_text = prepared
+        .frame
+        .schema()
+        .features()
+        .iter()
+        .all(|feature| matches!(feature.kind, Kind::Text));
     let algorithm = match &recipe.train.algorithm {
         Some(algorithm) => algorithm.clone(),
         None if task == Task::Clustering => Algorithm::KMeans(Default::default()),
@@ -244,7 +279,14 @@ fn algorithm_of(recipe: &Recipe, prepared: &Prepared) -> Result<Algorithm, Train
         Algorithm::Linear(_) => task.has_classes(),
         Algorithm::KMeans(_) | Algorithm::Mixture(_) => task == Task::Clustering,
     };
-    if fits { Ok(algorithm) } else { Err(TrainError::Algorithm { algorithm: algorithm.word(), task }) }
+    if fits {
+        Ok(algorithm)
+    } else {
+        Err(TrainError::Algorithm {
+            algorithm: algorithm.word(),
+            task,
+        })
+    }
 }
 
 fn check_enough(prepared: &Prepared) -> Result<(), TrainError> {
@@ -255,8 +297,14 @@ fn check_enough(prepared: &Prepared) -> Result<(), TrainError> {
     if let Target::Classes { names, codes, .. } = &prepared.target {
         let mut counts = vec![0; names.len()];
         codes.iter().for_each(|code| counts[*code as usize] += 1);
-        if let Some(rare) = counts.iter().position(|count| *count < crate::target::CLASS_ROWS_MIN) {
-            return Err(TrainError::RareClass { class: names[rare].clone(), rows: counts[rare] });
+        if let Some(rare) = counts
+            .iter()
+            .position(|count| *count < crate::target::CLASS_ROWS_MIN)
+        {
+            return Err(TrainError::RareClass {
+                class: names[rare].clone(),
+                rows: counts[rare],
+            });
         }
     }
     Ok(())
@@ -264,18 +312,29 @@ fn check_enough(prepared: &Prepared) -> Result<(), TrainError> {
 
 /// Both sides must be able to do their work: learn every class, and measure more than one.
 fn check_sides(prepared: &Prepared, sides: &Sides) -> Result<(), TrainError> {
-    for (side, rows) in [("learning", &sides.training), ("measuring", &sides.validation)] {
-        let refused = |missing: String| TrainError::Split { rows: rows.len(), side, missing };
+    for (side, rows) in [
+        ("learning", &sides.training),
+        ("measuring", &sides.validation),
+    ] {
+        let refused = |missing: String| TrainError::Split {
+            rows: rows.len(),
+            side,
+            missing,
+        };
         if rows.len() < 2 {
             return Err(refused("at least 2 are needed".into()));
         }
         if let Target::Classes { names, codes, .. } = &prepared.target {
             let mut has = vec![false; names.len()];
-            rows.iter().for_each(|row| has[codes[*row as usize] as usize] = true);
+            rows.iter()
+                .for_each(|row| has[codes[*row as usize] as usize] = true);
             let needed = if side == "learning" { names.len() } else { 2 };
             if has.iter().filter(|has| **has).count() < needed {
                 let absent = has.iter().position(|has| !has).unwrap_or(0);
-                return Err(refused(format!("the class {:?} does not occur", names[absent])));
+                return Err(refused(format!(
+                    "the class {:?} does not occur",
+                    names[absent]
+                )));
             }
         }
     }
@@ -295,17 +354,36 @@ fn make_linear(
     let mut parameters = parameters.clone();
     let mut search = Vec::new();
     if let Some(wanted) = recipe.train.search {
-        search = evidence::search_linear(problem, &mut parameters, &sides.training, wanted, progress)?;
+        search =
+            evidence::search_linear(problem, &mut parameters, &sides.training, wanted, progress)?;
     }
+    let folds = if sides.training.len() < LINEAR_FOLDS_ROWS_MAX {
+        evidence::FOLDS
+    } else {
+        1
+    };
+    let plan = evidence::plan(
+        problem,
+        &sides.training,
+        recipe.train.cross_validate.unwrap_or(folds),
+    );
+    search.extend(evidence::choose_penalty(
+        problem,
+        &mut parameters,
+        &plan[0],
+        progress,
+    )?);
     let learner = LinearLearner::new(problem, &parameters);
-    let mut notes = Vec::new();
-    let folds = if sides.training.len() < LINEAR_FOLDS_ROWS_MAX { evidence::FOLDS } else { 1 };
-    let plan = evidence::plan(problem, &sides.training, folds);
+    let mut notes = vec![format!("penalty c = {}", parameters.c.unwrap_or(1.0))];
     progress.start("learning, to choose by", Some(plan.len() as u64));
     let mut evidence = Evidence::default();
     for (done, part) in plan.iter().enumerate() {
         let fitted = learner.fit(&part.training, &Quiet(progress))?;
-        evidence.add(problem, &part.validation, score_rows(&fitted, problem, &part.validation));
+        evidence.add(
+            problem,
+            &part.validation,
+            score_rows(&fitted, problem, &part.validation),
+        );
         progress.advance(done as u64 + 1);
     }
     progress.finish();
@@ -373,7 +451,9 @@ fn make_segments(
 /// Scores of some rows, not calibrated.
 fn score_rows(fitted: &Fitted, problem: &Problem<'_>, rows: &[u32]) -> Vec<f64> {
     let mut scores = vec![0.0; rows.len() * fitted.engine.width()];
-    fitted.engine.score_frame(&problem.frame.take(rows), &mut scores);
+    fitted
+        .engine
+        .score_frame(&problem.frame.take(rows), &mut scores);
     scores
 }
 
@@ -389,7 +469,10 @@ impl Progress for Quiet<'_> {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the last step joins everything that the plan made")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the last step joins everything that the plan made"
+)]
 fn finish(
     recipe: &Recipe,
     options: &TrainOptions<'_>,
@@ -406,9 +489,15 @@ fn finish(
     progress.start("measuring", None);
     let frame = prepared.frame.take(&sides.validation);
     let assemble = |fitted: Fitted, answering: &Answering| -> Result<(Model, Files), TrainError> {
-        Ok((Model::assemble(draft.clone(), fitted.engine, answering.clone())?, fitted.files))
+        Ok((
+            Model::assemble(draft.clone(), fitted.engine, answering.clone())?,
+            fitted.files,
+        ))
     };
-    let measured = made.measured.map(|measured| assemble(measured, &made.answering)).transpose()?;
+    let measured = made
+        .measured
+        .map(|measured| assemble(measured, &made.answering))
+        .transpose()?;
     let (shipped, mut files) = assemble(made.shipped, &made.answering)?;
     let model = measured.as_ref().map_or(&shipped, |(measured, _)| measured);
     let evaluation = measure(recipe, prepared, sides, model, &frame)?;
@@ -431,9 +520,6 @@ fn finish(
     progress.finish();
     let mut manifest = draft;
     manifest.metrics = evaluation.metrics.clone();
-    if let Some(likelihood) = report.segments.as_ref().and_then(|segments| segments.log_likelihood) {
-        manifest.metrics.insert("mean_log_likelihood".into(), ombud_core::Metric::exact(likelihood));
-    }
     manifest.gates = gate::judge(&recipe.gates, made.rows_fitted as u64, &evaluation);
     manifest.lineage.seconds = started.elapsed().as_secs_f64();
     let card = card::write(&manifest, &report, &baseline, recipe, &made.notes);
@@ -444,8 +530,20 @@ fn finish(
     let bundle = Bundle::make(manifest, files, options.key)?;
     let path = write(&bundle, options.out)?;
     let model = shipped.with_manifest(bundle.manifest().clone());
-    let notes = prepared.notes.iter().cloned().chain(made.notes.iter().cloned()).collect();
-    Ok(Trained { model, path, warnings, notes, evaluation, bundle })
+    let notes = prepared
+        .notes
+        .iter()
+        .cloned()
+        .chain(made.notes.iter().cloned())
+        .collect();
+    Ok(Trained {
+        model,
+        path,
+        warnings,
+        notes,
+        evaluation,
+        bundle,
+    })
 }
 
 fn measure(
@@ -457,11 +555,21 @@ fn measure(
 ) -> Result<Evaluation, TrainError> {
     let scores = model.predict_frame(frame);
     let rows = &sides.validation;
-    let pick = |values: &Vec<f64>| rows.iter().map(|row| values[*row as usize]).collect::<Vec<f64>>();
+    let pick = |values: &Vec<f64>| {
+        rows.iter()
+            .map(|row| values[*row as usize])
+            .collect::<Vec<f64>>()
+    };
     let weights = prepared.weights.as_ref().map(pick);
-    let keys: Option<Vec<u64>> =
-        prepared.keys.as_ref().map(|keys| rows.iter().map(|row| keys[*row as usize]).collect());
-    let protected: Vec<_> = prepared.protected.iter().map(|attribute| attribute.take(rows)).collect();
+    let keys: Option<Vec<u64>> = prepared
+        .keys
+        .as_ref()
+        .map(|keys| rows.iter().map(|row| keys[*row as usize]).collect());
+    let protected: Vec<_> = prepared
+        .protected
+        .iter()
+        .map(|attribute| attribute.take(rows))
+        .collect();
     let target = prepared.target.take(rows);
     let truth = Truth {
         target: &target,
@@ -482,14 +590,31 @@ fn draft(
     warnings: &[String],
 ) -> Manifest {
     let outputs = match (&prepared.target, &made.segmented) {
-        (Target::Classes { names, .. }, _) => Outputs::Classes { names: names.clone() },
-        (Target::Labels { names, .. }, _) => Outputs::Labels { names: names.clone() },
-        (Target::Numbers(_), _) => {
-            Outputs::Number { name: prepared.frame.schema().columns.target.clone().unwrap_or_else(|| "value".into()) }
-        }
+        (Target::Classes { names, .. }, _) => Outputs::Classes {
+            names: names.clone(),
+        },
+        (Target::Labels { names, .. }, _) => Outputs::Labels {
+            names: names.clone(),
+        },
+        (Target::Numbers(_), _) => Outputs::Number {
+            name: prepared
+                .frame
+                .schema()
+                .columns
+                .target
+                .clone()
+                .unwrap_or_else(|| "value".into()),
+        },
         (Target::Nothing { .. }, segmented) => {
-            let profiles = segmented.as_ref().map_or(&[][..], |segmented| &segmented.profiles);
-            Outputs::Segments { names: profiles.iter().map(|profile| profile.name.clone()).collect() }
+            let profiles = segmented
+                .as_ref()
+                .map_or(&[][..], |segmented| &segmented.profiles);
+            Outputs::Segments {
+                names: profiles
+                    .iter()
+                    .map(|profile| profile.name.clone())
+                    .collect(),
+            }
         }
     };
     let mut data = prepared.print.clone();
@@ -532,8 +657,13 @@ fn engine_word(parameters: &BTreeMap<String, Value>) -> &'static str {
     }
 }
 
-fn add_json(files: &mut Files, name: &str, value: &impl serde::Serialize) -> Result<(), TrainError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|error| TrainError::Store(error.to_string()))?;
+fn add_json(
+    files: &mut Files,
+    name: &str,
+    value: &impl serde::Serialize,
+) -> Result<(), TrainError> {
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|error| TrainError::Store(error.to_string()))?;
     text.push(b'\n');
     add(files, name, text)
 }
@@ -547,7 +677,10 @@ fn add(files: &mut Files, name: &str, content: Vec<u8>) -> Result<(), TrainError
 /// One more than the highest version in the model's folder.
 fn next_version(out: &Path, name: &str) -> Version {
     let names = staging::folders_in(&out.join(name)).unwrap_or_default();
-    let highest = names.iter().filter_map(|folder| folder.as_str().parse::<Version>().ok()).max();
+    let highest = names
+        .iter()
+        .filter_map(|folder| folder.as_str().parse::<Version>().ok())
+        .max();
     highest.map_or(Version::FIRST, Version::next)
 }
 
@@ -565,7 +698,9 @@ fn write(bundle: &Bundle, out: &Path) -> Result<PathBuf, TrainError> {
 
 /// The present in UTC, as RFC 3339 with seconds.
 fn now_text() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     rfc3339(seconds)
 }
 
@@ -575,13 +710,23 @@ fn rfc3339(seconds: u64) -> String {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
-    let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
+    let month = if month_shifted < 10 {
+        month_shifted + 3
+    } else {
+        month_shifted - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3_600,
+        rest / 60 % 60,
+        rest % 60
+    )
 }
 
 #[cfg(test)]

@@ -89,16 +89,25 @@ impl BundleError {
     /// What to do.
     pub fn hint(&self) -> &'static str {
         match self {
-            BundleError::Absent { .. } => "a bundle is a folder models/<name>/<version> or a .tar.gz made by `ombud package`",
-            BundleError::NoManifest { .. } => "name the folder of one version, such as models/<name>/latest",
+            BundleError::Absent { .. } => {
+                "a bundle is a folder models/<name>/<version> or a .tar.gz made by `ombud package`"
+            }
+            BundleError::NoManifest { .. } => {
+                "name the folder of one version, such as models/<name>/latest"
+            }
             BundleError::NewerFormat { .. } => "open it with a newer ombud",
             BundleError::Unsigned | BundleError::Signature(_) => {
                 "get the bundle again from whoever signed it, or trust the right key with --key"
             }
-            BundleError::Manifest { .. } | BundleError::Folder(_) | BundleError::Archive(_) | BundleError::Name(_) => {
+            BundleError::Manifest { .. }
+            | BundleError::Folder(_)
+            | BundleError::Archive(_)
+            | BundleError::Name(_) => {
                 "the bundle was changed or damaged after training; get it again from where it was made"
             }
-            BundleError::Read { .. } | BundleError::Write(_) => "check the disk and the rights on the folder",
+            BundleError::Read { .. } | BundleError::Write(_) => {
+                "check the disk and the rights on the folder"
+            }
             BundleError::Key(_) => "make a key with `ombud keys signing new`",
         }
     }
@@ -108,28 +117,52 @@ impl Bundle {
     /// Opens a folder or a `.tar.gz`.
     pub fn open(path: &Path, trust: &Trust) -> Result<Bundle, BundleError> {
         let kind = fs::metadata(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => BundleError::Absent { path: path.to_owned() },
-            _ => BundleError::Read { path: path.to_owned(), source },
+            io::ErrorKind::NotFound => BundleError::Absent {
+                path: path.to_owned(),
+            },
+            _ => BundleError::Read {
+                path: path.to_owned(),
+                source,
+            },
         })?;
-        if kind.is_dir() { Bundle::open_folder(path, trust) } else { Bundle::open_package(path, trust) }
+        if kind.is_dir() {
+            Bundle::open_folder(path, trust)
+        } else {
+            Bundle::open_package(path, trust)
+        }
     }
 
     fn open_folder(path: &Path, trust: &Trust) -> Result<Bundle, BundleError> {
         let name = PathName::new(MANIFEST_FILE)?;
-        let text = folder::read_unlisted(path, &name, MANIFEST_BYTES_MAX)?
-            .ok_or_else(|| BundleError::NoManifest { path: path.to_owned() })?;
-        let signature = folder::read_unlisted(path, &PathName::new(SIGNATURE_FILE)?, SIGNATURE_BYTES_MAX)?;
+        let text = folder::read_unlisted(path, &name, MANIFEST_BYTES_MAX)?.ok_or_else(|| {
+            BundleError::NoManifest {
+                path: path.to_owned(),
+            }
+        })?;
+        let signature =
+            folder::read_unlisted(path, &PathName::new(SIGNATURE_FILE)?, SIGNATURE_BYTES_MAX)?;
         let (manifest, expected) = read_manifest(&text)?;
         let signed_by = check_signature(signature.as_deref(), &expected, trust)?;
         let files = folder::read_folder(path, &Limits::default(), &expected)?;
-        Ok(Bundle { manifest, files, digest: super::digest::digest_bytes(&text), signature, signed_by })
+        Ok(Bundle {
+            manifest,
+            files,
+            digest: super::digest::digest_bytes(&text),
+            signature,
+            signed_by,
+        })
     }
 
     fn open_package(path: &Path, trust: &Trust) -> Result<Bundle, BundleError> {
-        let file = File::open(path).map_err(|source| BundleError::Read { path: path.to_owned(), source })?;
+        let file = File::open(path).map_err(|source| BundleError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let files = archive::unpack(BufReader::new(file), &Limits::default())?;
         Bundle::from_files(files, trust).map_err(|error| match error {
-            BundleError::NoManifest { .. } => BundleError::NoManifest { path: path.to_owned() },
+            BundleError::NoManifest { .. } => BundleError::NoManifest {
+                path: path.to_owned(),
+            },
             other => other,
         })
     }
@@ -138,40 +171,72 @@ impl Bundle {
     pub fn from_files(mut files: Files, trust: &Trust) -> Result<Bundle, BundleError> {
         let text = files
             .get(&PathName::new(MANIFEST_FILE)?)
-            .ok_or_else(|| BundleError::NoManifest { path: PathBuf::new() })?
+            .ok_or_else(|| BundleError::NoManifest {
+                path: PathBuf::new(),
+            })?
             .clone();
         let signature = files.remove(&PathName::new(SIGNATURE_FILE)?);
         let (manifest, expected) = read_manifest(&text)?;
         let signed_by = check_signature(signature.as_deref(), &expected, trust)?;
         folder::check_files(&files, &Limits::default(), &expected)?;
-        Ok(Bundle { manifest, files, digest: super::digest::digest_bytes(&text), signature, signed_by })
+        Ok(Bundle {
+            manifest,
+            files,
+            digest: super::digest::digest_bytes(&text),
+            signature,
+            signed_by,
+        })
     }
 
     /// Makes a bundle: fills in the manifest's list of files and signs everything when a key is given.
-    pub fn make(mut manifest: Manifest, mut files: Files, key: Option<&SigningKey>) -> Result<Bundle, BundleError> {
+    pub fn make(
+        mut manifest: Manifest,
+        mut files: Files,
+        key: Option<&SigningKey>,
+    ) -> Result<Bundle, BundleError> {
         manifest.files = files
             .iter()
             .map(|(name, content)| {
                 let entry = FileEntry::of(name.clone(), content);
-                (name.as_str().to_owned(), manifest::FileEntry { sha256: entry.sha256, bytes: entry.bytes })
+                (
+                    name.as_str().to_owned(),
+                    manifest::FileEntry {
+                        sha256: entry.sha256,
+                        bytes: entry.bytes,
+                    },
+                )
             })
             .collect();
-        let mut text = serde_json::to_vec_pretty(&manifest)
-            .map_err(|error| BundleError::Manifest { reason: error.to_string() })?;
+        let mut text =
+            serde_json::to_vec_pretty(&manifest).map_err(|error| BundleError::Manifest {
+                reason: error.to_string(),
+            })?;
         text.push(b'\n');
         let digest = super::digest::digest_bytes(&text);
         files.insert(PathName::new(MANIFEST_FILE)?, text);
-        let entries: Vec<FileEntry> =
-            files.iter().map(|(name, content)| FileEntry::of(name.clone(), content)).collect();
+        let entries: Vec<FileEntry> = files
+            .iter()
+            .map(|(name, content)| FileEntry::of(name.clone(), content))
+            .collect();
         let signature = match key {
-            Some(key) => Some(signature::sign_folder(manifest.name.as_str(), &entries, key)?),
+            Some(key) => Some(signature::sign_folder(
+                manifest.name.as_str(),
+                &entries,
+                key,
+            )?),
             None => None,
         };
         let signed_by = match key {
             Some(key) => Some(key.public()?.id()),
             None => None,
         };
-        Ok(Bundle { manifest, files, digest, signature, signed_by })
+        Ok(Bundle {
+            manifest,
+            files,
+            digest,
+            signature,
+            signed_by,
+        })
     }
 
     /// Writes the bundle as a folder in one step: it is there whole, or not at all.
@@ -230,7 +295,9 @@ impl Bundle {
 
 /// Parses a manifest and lists what the folder must hold, the manifest itself included.
 fn read_manifest(text: &[u8]) -> Result<(Manifest, Vec<FileEntry>), BundleError> {
-    let wrong = |error: serde_json::Error| BundleError::Manifest { reason: error.to_string() };
+    let wrong = |error: serde_json::Error| BundleError::Manifest {
+        reason: error.to_string(),
+    };
     // The format is read on its own first: a newer manifest may not parse as today's.
     #[derive(serde::Deserialize)]
     struct Format {
@@ -243,7 +310,11 @@ fn read_manifest(text: &[u8]) -> Result<(Manifest, Vec<FileEntry>), BundleError>
     let manifest: Manifest = serde_json::from_slice(text).map_err(wrong)?;
     let mut expected = vec![FileEntry::of(PathName::new(MANIFEST_FILE)?, text)];
     for (name, entry) in &manifest.files {
-        expected.push(FileEntry { path: PathName::new(name.as_str())?, sha256: entry.sha256, bytes: entry.bytes });
+        expected.push(FileEntry {
+            path: PathName::new(name.as_str())?,
+            sha256: entry.sha256,
+            bytes: entry.bytes,
+        });
     }
     Ok((manifest, expected))
 }

@@ -26,11 +26,20 @@ impl ForestEngine {
     pub fn new(encoding: Encoding, forest: Forest) -> Result<Self, EncodingError> {
         encoding.check_dense()?;
         if forest.features() != encoding.columns() {
-            return Err(EncodingError::TooWide { columns: encoding.columns(), max: forest.features() });
+            return Err(EncodingError::TooWide {
+                columns: encoding.columns(),
+                max: forest.features(),
+            });
         }
         let is_binary = forest.outputs() == 1 && matches!(forest.link(), Link::Logistic { .. });
         let compiled = forest.compile();
-        Ok(ForestEngine { encoding, forest, compiled, explainer: OnceLock::new(), is_binary })
+        Ok(ForestEngine {
+            encoding,
+            forest,
+            compiled,
+            explainer: OnceLock::new(),
+            is_binary,
+        })
     }
 
     /// The forest itself.
@@ -48,7 +57,10 @@ impl ForestEngine {
         let outputs = self.forest.outputs();
         let mut margins = vec![0.0; columns.len() / self.encoding.columns().max(1) * outputs];
         self.compiled.margins(columns, &mut margins);
-        for (margins, scores) in margins.chunks_exact_mut(outputs).zip(scores.chunks_exact_mut(self.width())) {
+        for (margins, scores) in margins
+            .chunks_exact_mut(outputs)
+            .zip(scores.chunks_exact_mut(self.width()))
+        {
             self.finish(margins, scores);
         }
     }
@@ -67,36 +79,53 @@ impl ForestEngine {
 
 impl Engine for ForestEngine {
     fn width(&self) -> usize {
-        if self.is_binary { 2 } else { self.forest.outputs() }
+        if self.is_binary {
+            2
+        } else {
+            self.forest.outputs()
+        }
     }
 
     fn score_row(&self, row: &Row, scores: &mut [f64]) {
         let mut columns = vec![0.0; self.encoding.columns()];
         let mut margins = vec![0.0; self.forest.outputs()];
-        self.encoding.encode_row(row, &mut EncodeScratch::default(), &mut columns);
+        self.encoding
+            .encode_row(row, &mut EncodeScratch::default(), &mut columns);
         self.compiled.margins_row(&columns, &mut margins);
         self.finish(&mut margins, scores);
     }
 
     fn score_frame(&self, frame: &Frame, scores: &mut [f64]) {
         let (width, outputs) = (self.width(), self.forest.outputs());
-        scores.par_chunks_mut(ROWS_PER_TASK * width).enumerate().for_each(|(task, scores)| {
-            let start = task * ROWS_PER_TASK;
-            let rows = scores.len() / width;
-            let mut columns = vec![0.0; rows * self.encoding.columns()];
-            let mut margins = vec![0.0; rows * outputs];
-            self.encoding.encode_frame(frame, start..start + rows, &mut EncodeScratch::default(), &mut columns);
-            self.compiled.margins(&columns, &mut margins);
-            for (margins, scores) in margins.chunks_exact_mut(outputs).zip(scores.chunks_exact_mut(width)) {
-                self.finish(margins, scores);
-            }
-        });
+        scores
+            .par_chunks_mut(ROWS_PER_TASK * width)
+            .enumerate()
+            .for_each(|(task, scores)| {
+                let start = task * ROWS_PER_TASK;
+                let rows = scores.len() / width;
+                let mut columns = vec![0.0; rows * self.encoding.columns()];
+                let mut margins = vec![0.0; rows * outputs];
+                self.encoding.encode_frame(
+                    frame,
+                    start..start + rows,
+                    &mut EncodeScratch::default(),
+                    &mut columns,
+                );
+                self.compiled.margins(&columns, &mut margins);
+                for (margins, scores) in margins
+                    .chunks_exact_mut(outputs)
+                    .zip(scores.chunks_exact_mut(width))
+                {
+                    self.finish(margins, scores);
+                }
+            });
     }
 
     fn explain_row(&self, row: &Row, output: usize) -> Reasons {
         let columns = self.encoding.columns();
         let mut encoded = vec![0.0; columns];
-        self.encoding.encode_row(row, &mut EncodeScratch::default(), &mut encoded);
+        self.encoding
+            .encode_row(row, &mut EncodeScratch::default(), &mut encoded);
         let explainer = self.explainer.get_or_init(|| self.forest.explainer());
         let mut shares = vec![0.0; self.forest.outputs() * (columns + 1)];
         explainer.contributions(&encoded, &mut shares);
@@ -106,13 +135,19 @@ impl Engine for ForestEngine {
             (true, _) => (0, 1.0),
             (false, output) => (output, 1.0),
         };
-        let shares: Vec<f64> =
-            shares[margin * (columns + 1)..(margin + 1) * (columns + 1)].iter().map(|share| share * sign).collect();
+        let shares: Vec<f64> = shares[margin * (columns + 1)..(margin + 1) * (columns + 1)]
+            .iter()
+            .map(|share| share * sign)
+            .collect();
         let feature_of_column = self.encoding.feature_of_column();
-        let words = self.encoding.marks(row, &|_| 0.0, margin).into_iter().map(|(feature, mut marks)| {
-            marks.iter_mut().for_each(|mark| mark.weight *= sign);
-            Marked { feature, marks }
-        });
+        let words =
+            self.encoding
+                .marks(row, &|_| 0.0, margin)
+                .into_iter()
+                .map(|(feature, mut marks)| {
+                    marks.iter_mut().for_each(|mark| mark.weight *= sign);
+                    Marked { feature, marks }
+                });
         Reasons {
             unit: match self.forest.link() {
                 Link::Identity => Unit::Target,
@@ -126,7 +161,12 @@ impl Engine for ForestEngine {
     }
 
     fn importance(&self) -> Option<Vec<f64>> {
-        let gains: Vec<f64> = self.forest.importance().iter().map(|of| of.gain.max(0.0)).collect();
+        let gains: Vec<f64> = self
+            .forest
+            .importance()
+            .iter()
+            .map(|of| of.gain.max(0.0))
+            .collect();
         let total: f64 = gains.iter().sum();
         let feature_of_column = self.encoding.feature_of_column();
         let features = feature_of_column.iter().max().map_or(0, |last| last + 1);

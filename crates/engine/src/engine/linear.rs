@@ -22,14 +22,26 @@ impl LinearEngine {
     ///
     /// # Errors
     /// When the model takes another number of columns than the encoding gives.
-    pub fn new(encoding: Encoding, linear: Linear, is_exclusive: bool) -> Result<Self, EncodingError> {
+    pub fn new(
+        encoding: Encoding,
+        linear: Linear,
+        is_exclusive: bool,
+    ) -> Result<Self, EncodingError> {
         if linear.features() != encoding.columns() {
-            return Err(EncodingError::TooWide { columns: encoding.columns(), max: linear.features() });
+            return Err(EncodingError::TooWide {
+                columns: encoding.columns(),
+                max: linear.features(),
+            });
         }
         let is_logistic = linear.link() == Link::Logistic;
         let is_binary = is_exclusive && is_logistic && linear.outputs() == 1;
         let normalizes = is_exclusive && is_logistic && linear.outputs() > 1;
-        Ok(LinearEngine { encoding, linear, is_binary, normalizes })
+        Ok(LinearEngine {
+            encoding,
+            linear,
+            is_binary,
+            normalizes,
+        })
     }
 
     /// The model itself.
@@ -58,19 +70,26 @@ impl LinearEngine {
         if self.normalizes {
             let total: f64 = scores.iter().sum();
             let even = 1.0 / scores.len() as f64;
-            scores.iter_mut().for_each(|score| *score = if total > 0.0 { *score / total } else { even });
+            scores
+                .iter_mut()
+                .for_each(|score| *score = if total > 0.0 { *score / total } else { even });
         }
     }
 }
 
 impl Engine for LinearEngine {
     fn width(&self) -> usize {
-        if self.is_binary { 2 } else { self.linear.outputs() }
+        if self.is_binary {
+            2
+        } else {
+            self.linear.outputs()
+        }
     }
 
     fn score_row(&self, row: &Row, scores: &mut [f64]) {
         let mut columns = SparseVector::default();
-        self.encoding.encode_row_sparse(row, &mut EncodeScratch::default(), &mut columns);
+        self.encoding
+            .encode_row_sparse(row, &mut EncodeScratch::default(), &mut columns);
         self.score_encoded(&columns, &mut Vec::new(), scores);
     }
 
@@ -78,21 +97,26 @@ impl Engine for LinearEngine {
         let width = self.width();
         // A row of text costs far more than one of numbers, so tasks are smaller than a forest's.
         let rows_per_task = ROWS_PER_TASK / 16;
-        scores.par_chunks_mut(rows_per_task * width).enumerate().for_each(|(task, scores)| {
-            let mut scratch = EncodeScratch::default();
-            let mut columns = SparseVector::default();
-            let mut margins = Vec::new();
-            for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
-                let row = task * rows_per_task + row;
-                self.encoding.encode_frame_row_sparse(frame, row, &mut scratch, &mut columns);
-                self.score_encoded(&columns, &mut margins, scores);
-            }
-        });
+        scores
+            .par_chunks_mut(rows_per_task * width)
+            .enumerate()
+            .for_each(|(task, scores)| {
+                let mut scratch = EncodeScratch::default();
+                let mut columns = SparseVector::default();
+                let mut margins = Vec::new();
+                for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
+                    let row = task * rows_per_task + row;
+                    self.encoding
+                        .encode_frame_row_sparse(frame, row, &mut scratch, &mut columns);
+                    self.score_encoded(&columns, &mut margins, scores);
+                }
+            });
     }
 
     fn explain_row(&self, row: &Row, output: usize) -> Reasons {
         let mut columns = SparseVector::default();
-        self.encoding.encode_row_sparse(row, &mut EncodeScratch::default(), &mut columns);
+        self.encoding
+            .encode_row_sparse(row, &mut EncodeScratch::default(), &mut columns);
         let (margin, sign) = match (self.is_binary, output) {
             (true, 0) => (0, -1.0),
             (true, _) => (0, 1.0),
@@ -102,7 +126,8 @@ impl Engine for LinearEngine {
         let mut shares = vec![0.0; row.values().len()];
         for (column, value) in columns.iter() {
             let column = column as usize;
-            shares[feature_of_column[column]] += sign * self.linear.weight(column, margin) * f64::from(value);
+            shares[feature_of_column[column]] +=
+                sign * self.linear.weight(column, margin) * f64::from(value);
         }
         let weight_of = |column: usize| sign * self.linear.weight(column, margin);
         let words = self.encoding.marks(row, &weight_of, margin);
@@ -110,14 +135,21 @@ impl Engine for LinearEngine {
             unit: Unit::LogOdds,
             base: sign * self.linear.bias()[margin],
             by_feature: shares,
-            words: words.into_iter().map(|(feature, marks)| Marked { feature, marks }).collect(),
+            words: words
+                .into_iter()
+                .map(|(feature, marks)| Marked { feature, marks })
+                .collect(),
         }
     }
 
     fn importance(&self) -> Option<Vec<f64>> {
         let outputs = self.linear.outputs();
         let columns = self.encoding.columns();
-        let norm = |column: usize| (0..outputs).map(|o| self.linear.weight(column, o).abs()).sum::<f64>();
+        let norm = |column: usize| {
+            (0..outputs)
+                .map(|o| self.linear.weight(column, o).abs())
+                .sum::<f64>()
+        };
         let norms: Vec<f64> = (0..columns).map(norm).collect();
         let feature_of_column = self.encoding.feature_of_column();
         let features = feature_of_column.iter().max().map_or(0, |last| last + 1);

@@ -41,8 +41,16 @@ pub struct Segmented {
 
 impl<'p> ClusterLearner<'p> {
     /// A learner of k-means, or of a mixture.
-    pub fn new(problem: &'p Problem<'p>, parameters: &'p ClusterParameters, is_mixture: bool) -> Self {
-        ClusterLearner { problem, parameters, is_mixture }
+    pub fn new(
+        problem: &'p Problem<'p>,
+        parameters: &'p ClusterParameters,
+        is_mixture: bool,
+    ) -> Self {
+        ClusterLearner {
+            problem,
+            parameters,
+            is_mixture,
+        }
     }
 
     /// Finds segments among some rows.
@@ -51,13 +59,19 @@ impl<'p> ClusterLearner<'p> {
         let encoding = self.encoding(rows)?;
         encoding.check_dense()?;
         let values = matrix_double(&encoding, self.problem.frame, rows);
-        let weights: Option<Vec<f64>> =
-            self.problem.weights.map(|weights| rows.iter().map(|row| weights[*row as usize]).collect());
+        let weights: Option<Vec<f64>> = self
+            .problem
+            .weights
+            .map(|weights| rows.iter().map(|row| weights[*row as usize]).collect());
         let mut scaled_rows = Rows::new(&values, encoding.columns())?;
         if let Some(weights) = &weights {
             scaled_rows = scaled_rows.with_weights(weights)?;
         }
-        let options = Options { method: self.method(), segments: self.segments(), seed: self.problem.seed };
+        let options = Options {
+            method: self.method(),
+            segments: self.segments(),
+            seed: self.problem.seed,
+        };
         let mut done = 0;
         let fit = cluster::fit(&scaled_rows, &options, &mut |_| {
             done += 1;
@@ -66,13 +80,25 @@ impl<'p> ClusterLearner<'p> {
         keep_going(progress)?;
         let segments = fit.clusters.segments();
         let profiles = self.profiles(rows, &fit.labels, segments, weights.as_deref())?;
-        let stored = fit.clusters.to_bytes().map_err(|error| FitError::Store(error.to_string()))?;
+        let stored = fit
+            .clusters
+            .to_bytes()
+            .map_err(|error| FitError::Store(error.to_string()))?;
         let mut files = Files::new();
         store(&mut files, TENSORS_FILE, stored)?;
         store_blocks(&mut files, &encoding)?;
         let engine = ClusterEngine::new(encoding, fit.clusters)?;
-        let fitted = Fitted { engine: Box::new(engine), files, parameters: self.used(segments) };
-        Ok(Segmented { fitted, profiles, choice: fit.choice, log_likelihood: fit.log_likelihood })
+        let fitted = Fitted {
+            engine: Box::new(engine),
+            files,
+            parameters: self.used(segments),
+        };
+        Ok(Segmented {
+            fitted,
+            profiles,
+            choice: fit.choice,
+            log_likelihood: fit.log_likelihood,
+        })
     }
 
     fn method(&self) -> Method {
@@ -86,7 +112,10 @@ impl<'p> ClusterLearner<'p> {
     fn segments(&self) -> Segments {
         match self.parameters.k {
             Some(k) => Segments::Given(k),
-            None => Segments::Chosen { from: self.parameters.k_min, to: self.parameters.k_max },
+            None => Segments::Chosen {
+                from: self.parameters.k_min,
+                to: self.parameters.k_max,
+            },
         }
     }
 
@@ -94,18 +123,28 @@ impl<'p> ClusterLearner<'p> {
     /// far apart as numbers one and a half deviations from each other.
     fn encoding(&self, rows: &[u32]) -> Result<Encoding, FitError> {
         let frame = self.problem.frame;
-        let blocks = frame.schema().features().iter().enumerate().filter_map(|(feature, described)| {
-            match &described.kind {
-                Kind::Number { .. } | Kind::Ordinal { .. } | Kind::Sequence { .. } => {
-                    Some(scaled(frame, feature, rows, false))
-                }
-                Kind::Category { values, .. } => {
-                    Some(Block::OneOf { feature, values: values.len(), weight: 1.0 })
-                }
-                Kind::Text => None,
-            }
-        });
-        Ok(Encoding::new(frame.schema(), blocks.collect(), &Parts::default())?)
+        let blocks =
+            frame
+                .schema()
+                .features()
+                .iter()
+                .enumerate()
+                .filter_map(|(feature, described)| match &described.kind {
+                    Kind::Number { .. } | Kind::Ordinal { .. } | Kind::Sequence { .. } => {
+                        Some(scaled(frame, feature, rows, false))
+                    }
+                    Kind::Category { values, .. } => Some(Block::OneOf {
+                        feature,
+                        values: values.len(),
+                        weight: 1.0,
+                    }),
+                    Kind::Text => None,
+                });
+        Ok(Encoding::new(
+            frame.schema(),
+            blocks.collect(),
+            &Parts::default(),
+        )?)
     }
 
     fn profiles(
@@ -121,33 +160,69 @@ impl<'p> ClusterLearner<'p> {
         for (feature, column) in frame.schema().features().iter().zip(frame.columns()) {
             match (column, &feature.kind) {
                 (Column::Number(values), _) => {
-                    let number = |row: &u32| if values.is_valid(*row as usize) { values.value(*row as usize) } else { f64::NAN };
+                    let number = |row: &u32| {
+                        if values.is_valid(*row as usize) {
+                            values.value(*row as usize)
+                        } else {
+                            f64::NAN
+                        }
+                    };
                     numbers.push((feature.name.clone(), rows.iter().map(number).collect()));
                 }
                 (Column::Code(codes), Kind::Ordinal { .. }) => {
-                    let level = |row: &u32| if codes.is_valid(*row as usize) { f64::from(codes.value(*row as usize)) } else { f64::NAN };
+                    let level = |row: &u32| {
+                        if codes.is_valid(*row as usize) {
+                            f64::from(codes.value(*row as usize))
+                        } else {
+                            f64::NAN
+                        }
+                    };
                     numbers.push((feature.name.clone(), rows.iter().map(level).collect()));
                 }
                 (Column::Code(codes), kind) => {
-                    let code = |row: &u32| codes.is_valid(*row as usize).then(|| codes.value(*row as usize) as usize);
-                    categories.push((feature.name.clone(), kind.values(), rows.iter().map(code).collect()));
+                    let code = |row: &u32| {
+                        codes
+                            .is_valid(*row as usize)
+                            .then(|| codes.value(*row as usize) as usize)
+                    };
+                    categories.push((
+                        feature.name.clone(),
+                        kind.values(),
+                        rows.iter().map(code).collect(),
+                    ));
                 }
                 (Column::Sequence { steps, values }, _) => {
                     let mean = |row: &u32| {
-                        let known = values[*row as usize * steps..(*row as usize + 1) * steps].iter().filter(|v| !v.is_nan());
-                        let (sum, count) = known.fold((0.0, 0), |(sum, count), v| (sum + v, count + 1));
-                        if count == 0 { f64::NAN } else { sum / f64::from(count) }
+                        let known = values[*row as usize * steps..(*row as usize + 1) * steps]
+                            .iter()
+                            .filter(|v| !v.is_nan());
+                        let (sum, count) =
+                            known.fold((0.0, 0), |(sum, count), v| (sum + v, count + 1));
+                        if count == 0 {
+                            f64::NAN
+                        } else {
+                            sum / f64::from(count)
+                        }
                     };
-                    numbers.push((format!("mean {}", feature.name), rows.iter().map(mean).collect()));
+                    numbers.push((
+                        format!("mean {}", feature.name),
+                        rows.iter().map(mean).collect(),
+                    ));
                 }
                 (Column::Text(_), _) => {}
             }
         }
         let number_columns = numbers.iter().map(|(name, values)| {
-            (ProfileFeature::number(name, values, None), ProfileColumn::Number(values))
+            (
+                ProfileFeature::number(name, values, None),
+                ProfileColumn::Number(values),
+            )
         });
         let category_columns = categories.iter().map(|(name, values, codes)| {
-            (ProfileFeature::category(name, values, codes), ProfileColumn::Category(codes))
+            (
+                ProfileFeature::category(name, values, codes),
+                ProfileColumn::Category(codes),
+            )
         });
         let columns: Vec<_> = number_columns.chain(category_columns).collect();
         Ok(profile::profile(labels, segments, weights, &columns)?)
@@ -161,7 +236,11 @@ impl<'p> ClusterLearner<'p> {
             ("k_given".to_owned(), json!(self.parameters.k.is_some())),
         ]);
         if self.is_mixture {
-            let covariance = if self.parameters.full_covariance { "full" } else { "diagonal" };
+            let covariance = if self.parameters.full_covariance {
+                "full"
+            } else {
+                "diagonal"
+            };
             used.insert("covariance".to_owned(), json!(covariance));
         }
         used

@@ -44,7 +44,11 @@ pub struct GrownForest {
 
 impl From<GrownForest> for Fitted {
     fn from(grown: GrownForest) -> Fitted {
-        Fitted { engine: Box::new(grown.engine), files: grown.files, parameters: grown.parameters }
+        Fitted {
+            engine: Box::new(grown.engine),
+            files: grown.files,
+            parameters: grown.parameters,
+        }
     }
 }
 
@@ -59,7 +63,11 @@ pub enum Watching<'a> {
 
 impl<'p> ForestLearner<'p> {
     /// Stages the texts and writes out the rows.
-    pub fn new(problem: &'p Problem<'p>, rows: &[u32], progress: &dyn Progress) -> Result<Self, FitError> {
+    pub fn new(
+        problem: &'p Problem<'p>,
+        rows: &[u32],
+        progress: &dyn Progress,
+    ) -> Result<Self, FitError> {
         let frame = problem.frame;
         let mut parts = Parts::default();
         let mut blocks = Vec::new();
@@ -69,26 +77,51 @@ impl<'p> ForestLearner<'p> {
                 blocks.push(Block::Raw { feature });
                 continue;
             }
-            let stage =
-                text_stage::fit(frame, feature, problem.target, rows, problem.keys, problem.seed, progress)?;
+            let stage = text_stage::fit(
+                frame,
+                feature,
+                problem.target,
+                rows,
+                problem.keys,
+                problem.seed,
+                progress,
+            )?;
             let Some(stage) = stage else { continue };
-            let (vectorizer, linear) = (format!("text_{feature}.safetensors"), format!("stage_{feature}.safetensors"));
-            parts.vectorizers.insert(vectorizer.clone(), Arc::new(stage.vectorizer));
+            let (vectorizer, linear) = (
+                format!("text_{feature}.safetensors"),
+                format!("stage_{feature}.safetensors"),
+            );
+            parts
+                .vectorizers
+                .insert(vectorizer.clone(), Arc::new(stage.vectorizer));
             parts.linears.insert(linear.clone(), Arc::new(stage.linear));
             margins.push((blocks.len(), stage.margins));
-            blocks.push(Block::TextStage { feature, vectorizer, linear });
+            blocks.push(Block::TextStage {
+                feature,
+                vectorizer,
+                linear,
+            });
         }
         let encoding = Encoding::new(frame.schema(), blocks, &parts)?;
         encoding.check_dense()?;
         let mut values = matrix(&encoding, frame, rows);
         put_margins(&mut values, &encoding, &margins, rows.len());
         let target = problem.target.take(rows);
-        let weights: Option<Vec<f32>> =
-            problem.weights_of(rows).map(|weights| weights.into_iter().map(|w| w as f32).collect());
+        let weights: Option<Vec<f32>> = problem
+            .weights_of(rows)
+            .map(|weights| weights.into_iter().map(|w| w as f32).collect());
         let facts = column_facts(&encoding, frame, problem.monotone);
         let staged = (!margins.is_empty()).then(|| values.clone());
         let matrix = Matrix::new(values, &facts, &target, weights.as_deref())?;
-        Ok(ForestLearner { problem, rows: rows.to_vec(), encoding, parts, matrix, target, staged })
+        Ok(ForestLearner {
+            problem,
+            rows: rows.to_vec(),
+            encoding,
+            parts,
+            matrix,
+            target,
+            staged,
+        })
     }
 
     /// The rows it learns from.
@@ -111,22 +144,34 @@ impl<'p> ForestLearner<'p> {
             seed: self.problem.seed,
             threads: self.problem.threads,
         };
-        let chosen = places.map(|places| self.matrix.select(places)).transpose()?;
+        let chosen = places
+            .map(|places| self.matrix.select(places))
+            .transpose()?;
         let watched = match watching {
             Watching::Nothing => None,
             Watching::Places(places) => Some(self.matrix.select(places)?),
         };
         let matrix = chosen.as_ref().unwrap_or(&self.matrix);
-        let grown = grow::grow(matrix, watched.as_ref(), &self.target, &settings, on_round).map_err(|error| {
-            if matches!(error, GrowError::Stopped) { FitError::Stopped } else { error.into() }
-        })?;
+        let grown = grow::grow(matrix, watched.as_ref(), &self.target, &settings, on_round)
+            .map_err(|error| {
+                if matches!(error, GrowError::Stopped) {
+                    FitError::Stopped
+                } else {
+                    error.into()
+                }
+            })?;
         let stored = grown.forest.to_xgboost_ubjson().map_err(GrowError::from)?;
         let mut files = Files::new();
         store(&mut files, FOREST_FILE, stored)?;
         store_blocks(&mut files, &self.encoding)?;
         store_parts(&mut files, &self.parts)?;
         let engine = ForestEngine::new(self.encoding.clone(), grown.forest)?;
-        Ok(GrownForest { engine, files, parameters: used(parameters, grown.rounds), rounds: grown.rounds })
+        Ok(GrownForest {
+            engine,
+            files,
+            parameters: used(parameters, grown.rounds),
+            rounds: grown.rounds,
+        })
     }
 
     /// Scores the rows at some places. Where texts are staged, with the margins that do not know these rows' answers.
@@ -136,13 +181,19 @@ impl<'p> ForestLearner<'p> {
         match &self.staged {
             Some(values) => {
                 let columns = self.encoding.columns();
-                let of = |place: &usize| values[place * columns..(place + 1) * columns].iter().map(|v| f64::from(*v));
+                let of = |place: &usize| {
+                    values[place * columns..(place + 1) * columns]
+                        .iter()
+                        .map(|v| f64::from(*v))
+                };
                 let encoded: Vec<f64> = places.iter().flat_map(of).collect();
                 grown.engine.score_encoded(&encoded, &mut scores);
             }
             None => {
                 let rows: Vec<u32> = places.iter().map(|place| self.rows[*place]).collect();
-                grown.engine.score_frame(&self.problem.frame.take(&rows), &mut scores);
+                grown
+                    .engine
+                    .score_frame(&self.problem.frame.take(&rows), &mut scores);
             }
         }
         scores
@@ -150,14 +201,22 @@ impl<'p> ForestLearner<'p> {
 }
 
 /// Puts the out-of-fold margins where the stage's own would stand.
-fn put_margins(values: &mut [f32], encoding: &Encoding, margins: &[(usize, Vec<f64>)], rows: usize) {
+fn put_margins(
+    values: &mut [f32],
+    encoding: &Encoding,
+    margins: &[(usize, Vec<f64>)],
+    rows: usize,
+) {
     let columns = encoding.columns();
     let mut offsets = Vec::new();
     let feature_of_column = encoding.feature_of_column();
     let mut offset = 0;
     for block in encoding.blocks() {
         offsets.push(offset);
-        offset += feature_of_column.iter().filter(|feature| **feature == block.feature()).count();
+        offset += feature_of_column
+            .iter()
+            .filter(|feature| **feature == block.feature())
+            .count();
     }
     for (block, margins) in margins {
         let width = margins.len() / rows.max(1);
@@ -183,7 +242,10 @@ fn used(parameters: &ForestParameters, rounds: usize) -> BTreeMap<String, Value>
         ("learning_rate".to_owned(), json!(parameters.learning_rate)),
         ("subsample".to_owned(), json!(parameters.subsample)),
         ("colsample".to_owned(), json!(parameters.colsample)),
-        ("min_child_weight".to_owned(), json!(parameters.min_child_weight)),
+        (
+            "min_child_weight".to_owned(),
+            json!(parameters.min_child_weight),
+        ),
         ("lambda".to_owned(), json!(parameters.lambda)),
         ("alpha".to_owned(), json!(parameters.alpha)),
         ("gamma".to_owned(), json!(parameters.gamma)),

@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+/// scikit-learn's default, when nothing was chosen.
+const C_DEFAULT: f64 = 1.0;
 /// Rows encoded by one task.
 const ROWS_PER_TASK: usize = 512;
 
@@ -33,7 +35,10 @@ pub struct LinearLearner<'p> {
 impl<'p> LinearLearner<'p> {
     /// A learner.
     pub fn new(problem: &'p Problem<'p>, parameters: &'p LinearParameters) -> Self {
-        LinearLearner { problem, parameters }
+        LinearLearner {
+            problem,
+            parameters,
+        }
     }
 
     /// Fits on some rows.
@@ -44,7 +49,7 @@ impl<'p> LinearLearner<'p> {
         let target = self.problem.target.take(rows);
         let weights = self.problem.weights_of(rows);
         let options = LogisticOptions {
-            c: self.parameters.c,
+            c: self.parameters.c.unwrap_or(C_DEFAULT),
             iterations_max: self.parameters.iterations,
             family: match self.parameters.strategy {
                 Strategy::Multinomial => Family::Multinomial,
@@ -54,26 +59,48 @@ impl<'p> LinearLearner<'p> {
         };
         let mut on_iteration = |iteration: usize, _objective: f64| {
             progress.advance(iteration as u64);
-            if progress.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if progress.is_stopped() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         };
         let targets = match &target {
-            Target::Classes { names, codes, .. } => Targets::Classes { classes: codes, count: names.len() },
-            Target::Labels { names, flags } => Targets::Labels { labels: flags, count: names.len() },
+            Target::Classes { names, codes, .. } => Targets::Classes {
+                classes: codes,
+                count: names.len(),
+            },
+            Target::Labels { names, flags } => Targets::Labels {
+                labels: flags,
+                count: names.len(),
+            },
             Target::Numbers(_) | Target::Nothing { .. } => {
                 return Err(FitError::Store("a linear model needs classes".into()));
             }
         };
         let logistic = Logistic::new(options)?;
-        let trained = logistic.train(Rows::Sparse(&csr), targets, weights.as_deref(), &mut on_iteration)?;
+        let trained = logistic.train(
+            Rows::Sparse(&csr),
+            targets,
+            weights.as_deref(),
+            &mut on_iteration,
+        )?;
         keep_going(progress)?;
-        let stored = trained.model.to_bytes().map_err(|error| FitError::Store(error.to_string()))?;
+        let stored = trained
+            .model
+            .to_bytes()
+            .map_err(|error| FitError::Store(error.to_string()))?;
         let mut files = Files::new();
         store(&mut files, TENSORS_FILE, stored)?;
         store_blocks(&mut files, &encoding)?;
         store_parts(&mut files, &parts)?;
         let is_exclusive = self.problem.target.task() != Task::MultiLabel;
         let engine = LinearEngine::new(encoding, trained.model, is_exclusive)?;
-        Ok(Fitted { engine: Box::new(engine), files, parameters: self.used(trained.iterations) })
+        Ok(Fitted {
+            engine: Box::new(engine),
+            files,
+            parameters: self.used(trained.iterations),
+        })
     }
 
     fn encoding(&self, rows: &[u32]) -> Result<(Encoding, Parts), FitError> {
@@ -86,16 +113,30 @@ impl<'p> LinearLearner<'p> {
                     blocks.push(scaled(frame, feature, rows, true));
                 }
                 Kind::Category { values, .. } => {
-                    blocks.push(Block::OneOf { feature, values: values.len(), weight: 1.0 });
+                    blocks.push(Block::OneOf {
+                        feature,
+                        values: values.len(),
+                        weight: 1.0,
+                    });
                 }
                 Kind::Text => {
-                    let texts: Vec<&str> = texts_of(frame, feature, rows).into_iter().flatten().collect();
+                    let texts: Vec<&str> = texts_of(frame, feature, rows)
+                        .into_iter()
+                        .flatten()
+                        .collect();
                     let fitted = vocabulary::fit(&self.parameters.text, &texts);
-                    let fitted =
-                        fitted.map_err(|cause| FitError::Texts { feature: described.name.clone(), cause })?;
+                    let fitted = fitted.map_err(|cause| FitError::Texts {
+                        feature: described.name.clone(),
+                        cause,
+                    })?;
                     let vectorizer = format!("text_{feature}.safetensors");
-                    parts.vectorizers.insert(vectorizer.clone(), Arc::new(fitted));
-                    blocks.push(Block::Text { feature, vectorizer });
+                    parts
+                        .vectorizers
+                        .insert(vectorizer.clone(), Arc::new(fitted));
+                    blocks.push(Block::Text {
+                        feature,
+                        vectorizer,
+                    });
                 }
             }
         }
@@ -106,18 +147,26 @@ impl<'p> LinearLearner<'p> {
         let chunks: Vec<Csr<f32>> = rows
             .par_chunks(ROWS_PER_TASK)
             .map(|rows| {
-                let (mut scratch, mut row_terms) = (EncodeScratch::default(), SparseVector::default());
+                let (mut scratch, mut row_terms) =
+                    (EncodeScratch::default(), SparseVector::default());
                 let mut csr = Csr::new(encoding.columns());
                 for row in rows {
-                    encoding.encode_frame_row_sparse(self.problem.frame, *row as usize, &mut scratch, &mut row_terms);
-                    csr.push(&row_terms.indices, &row_terms.values).expect("an encoded row fits its encoding");
+                    encoding.encode_frame_row_sparse(
+                        self.problem.frame,
+                        *row as usize,
+                        &mut scratch,
+                        &mut row_terms,
+                    );
+                    csr.push(&row_terms.indices, &row_terms.values)
+                        .expect("an encoded row fits its encoding");
                 }
                 csr
             })
             .collect();
         let mut all = Csr::new(encoding.columns());
         for chunk in &chunks {
-            all.append(chunk).expect("all chunks have the encoding's columns");
+            all.append(chunk)
+                .expect("all chunks have the encoding's columns");
         }
         all
     }
@@ -129,7 +178,10 @@ impl<'p> LinearLearner<'p> {
         };
         BTreeMap::from([
             ("algorithm".to_owned(), json!("linear")),
-            ("c".to_owned(), json!(self.parameters.c)),
+            (
+                "c".to_owned(),
+                json!(self.parameters.c.unwrap_or(C_DEFAULT)),
+            ),
             ("strategy".to_owned(), json!(strategy)),
             ("iterations".to_owned(), json!(iterations)),
             ("text".to_owned(), json!(self.parameters.text)),

@@ -50,24 +50,37 @@ pub(super) fn fit(
     let Some((vectorizer, linear)) = fit_on(&texts, &target, &all, progress)? else {
         return Ok(None);
     };
-    let keys: Option<Vec<u64>> = keys.map(|keys| rows.iter().map(|row| keys[*row as usize]).collect());
+    let keys: Option<Vec<u64>> =
+        keys.map(|keys| rows.iter().map(|row| keys[*row as usize]).collect());
     let fold_of = split::folds(FOLDS, target.codes(), keys.as_deref(), rows.len(), seed);
     let width = linear.outputs();
     let mut margins = vec![f64::NAN; rows.len() * width];
     for fold in 0..FOLDS as u32 {
         super::keep_going(progress)?;
-        let inside: Vec<usize> = all.iter().copied().filter(|row| fold_of[*row] != fold).collect();
-        let Some((vectorizer, linear)) = fit_on(&texts, &target, &inside, progress)? else { continue };
-        let (mut scratch, mut terms, mut row_margins) = (Scratch::default(), SparseVector::default(), Vec::new());
+        let inside: Vec<usize> = all
+            .iter()
+            .copied()
+            .filter(|row| fold_of[*row] != fold)
+            .collect();
+        let Some((vectorizer, linear)) = fit_on(&texts, &target, &inside, progress)? else {
+            continue;
+        };
+        let (mut scratch, mut terms, mut row_margins) =
+            (Scratch::default(), SparseVector::default(), Vec::new());
         for row in all.iter().copied().filter(|row| fold_of[*row] == fold) {
             let Some(text) = texts[row] else { continue };
             vectorizer.transform(text, &mut scratch, &mut terms);
-            if linear.margins_sparse(&terms, &mut row_margins).is_ok() && row_margins.len() == width {
+            if linear.margins_sparse(&terms, &mut row_margins).is_ok() && row_margins.len() == width
+            {
                 margins[row * width..(row + 1) * width].copy_from_slice(&row_margins);
             }
         }
     }
-    Ok(Some(Stage { vectorizer, linear, margins }))
+    Ok(Some(Stage {
+        vectorizer,
+        linear,
+        margins,
+    }))
 }
 
 fn fit_on(
@@ -76,26 +89,44 @@ fn fit_on(
     rows: &[usize],
     progress: &dyn Progress,
 ) -> Result<Option<(Vectorizer, Linear)>, FitError> {
-    let known: Vec<usize> = rows.iter().copied().filter(|row| texts[*row].is_some()).collect();
+    let known: Vec<usize> = rows
+        .iter()
+        .copied()
+        .filter(|row| texts[*row].is_some())
+        .collect();
     let words: Vec<&str> = known.iter().filter_map(|row| texts[*row]).collect();
     // Texts without a common term cannot be learned from, which is no reason to fail: the table still can.
-    let Ok(vectorizer) = vocabulary::fit(&TextOptions::default(), &words) else { return Ok(None) };
+    let Ok(vectorizer) = vocabulary::fit(&TextOptions::default(), &words) else {
+        return Ok(None);
+    };
     let csr = vocabulary::transform(&vectorizer, &words);
     let mut go_on = |_: usize, _: f64| {
-        if progress.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if progress.is_stopped() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
     let logistic = Logistic::new(LogisticOptions::default())?;
     let fitted = match target {
         Target::Classes { names, codes, .. } => {
             let classes: Vec<u32> = known.iter().map(|row| codes[*row]).collect();
-            let targets = Targets::Classes { classes: &classes, count: names.len() };
+            let targets = Targets::Classes {
+                classes: &classes,
+                count: names.len(),
+            };
             logistic.train(Rows::Sparse(&csr), targets, None, &mut go_on)
         }
         Target::Labels { names, flags } => {
             let width = names.len();
-            let labels: Vec<bool> =
-                known.iter().flat_map(|row| flags[row * width..(row + 1) * width].iter().copied()).collect();
-            let targets = Targets::Labels { labels: &labels, count: width };
+            let labels: Vec<bool> = known
+                .iter()
+                .flat_map(|row| flags[row * width..(row + 1) * width].iter().copied())
+                .collect();
+            let targets = Targets::Labels {
+                labels: &labels,
+                count: width,
+            };
             logistic.train(Rows::Sparse(&csr), targets, None, &mut go_on)
         }
         Target::Numbers(_) | Target::Nothing { .. } => return Ok(None),
@@ -106,14 +137,20 @@ fn fit_on(
 
 /// Numbers become quarters; classes and labels stay.
 fn coarse(target: &Target) -> Target {
-    let Target::Numbers(numbers) = target else { return target.clone() };
+    let Target::Numbers(numbers) = target else {
+        return target.clone();
+    };
     let mut sorted = numbers.clone();
     sorted.sort_by(f64::total_cmp);
     let border = |quarter: usize| sorted[sorted.len() * quarter / QUARTERS];
     let borders: Vec<f64> = (1..QUARTERS).map(border).collect();
-    let codes = numbers.iter().map(|n| borders.iter().filter(|border| *n >= **border).count() as u32);
+    let codes = numbers
+        .iter()
+        .map(|n| borders.iter().filter(|border| *n >= **border).count() as u32);
     Target::Classes {
-        names: (1..=QUARTERS).map(|quarter| format!("quarter {quarter}")).collect(),
+        names: (1..=QUARTERS)
+            .map(|quarter| format!("quarter {quarter}"))
+            .collect(),
         codes: codes.collect(),
         is_ordered: true,
     }

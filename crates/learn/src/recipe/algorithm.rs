@@ -5,7 +5,8 @@
 
 use super::reading::{Section, as_whole};
 use ombud_engine::text::{
-    Analyzer, DocumentLimit, GramRange, HASHING_BITS_MAX, HASHING_BITS_MIN, Hashing, StopWords, TextOptions,
+    Analyzer, DocumentLimit, GramRange, HASHING_BITS_MAX, HASHING_BITS_MIN, Hashing, StopWords,
+    TextOptions,
 };
 
 /// How a model is fitted.
@@ -95,8 +96,8 @@ impl Default for ForestParameters {
 /// Parameters of a linear model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinearParameters {
-    /// Inverse strength of the L2 penalty, as scikit-learn's `C`.
-    pub c: f64,
+    /// Inverse strength of the L2 penalty, as scikit-learn's `C`; `None`: the best of a few on rows left out.
+    pub c: Option<f64>,
     /// One model over all classes, or one per class.
     pub strategy: Strategy,
     /// How texts become numbers.
@@ -117,7 +118,7 @@ pub enum Strategy {
 impl Default for LinearParameters {
     fn default() -> Self {
         LinearParameters {
-            c: 1.0,
+            c: None,
             strategy: Strategy::Multinomial,
             text: TextParameters::default(),
             iterations: 300,
@@ -145,7 +146,13 @@ pub struct ClusterParameters {
 
 impl Default for ClusterParameters {
     fn default() -> Self {
-        ClusterParameters { k: None, k_min: 2, k_max: 8, restarts: 10, full_covariance: true }
+        ClusterParameters {
+            k: None,
+            k_min: 2,
+            k_max: 8,
+            restarts: 10,
+            full_covariance: true,
+        }
     }
 }
 
@@ -198,52 +205,104 @@ fn read_forest(section: &Section<'_>) -> ForestParameters {
         _ => default.loss,
     };
     ForestParameters {
-        rounds: section.whole(&["rounds", "trees", "n_estimators"], 1..=100_000).map(|n| n as usize),
-        depth: section.whole(&["depth", "max_depth"], 1..=30).map(|n| n as usize),
+        rounds: section
+            .whole(&["rounds", "trees", "n_estimators"], 1..=100_000)
+            .map(|n| n as usize),
+        depth: section
+            .whole(&["depth", "max_depth"], 1..=30)
+            .map(|n| n as usize),
         learning_rate: section.number(&["learning_rate", "eta"], 1e-4..=1.0),
-        subsample: section.number(&["subsample"], 0.01..=1.0).unwrap_or(default.subsample),
-        colsample: section.number(&["colsample"], 0.01..=1.0).unwrap_or(default.colsample),
-        min_child_weight: section.number(&["min_child_weight"], 0.0..=1e9).unwrap_or(default.min_child_weight),
-        lambda: section.number(&["lambda"], 0.0..=1e9).unwrap_or(default.lambda),
-        alpha: section.number(&["alpha"], 0.0..=1e9).unwrap_or(default.alpha),
-        gamma: section.number(&["gamma"], 0.0..=1e9).unwrap_or(default.gamma),
-        bins: section.whole(&["bins"], 2..=65_535).map_or(default.bins, |n| n as usize),
-        early_stopping: section.whole(&["early_stopping"], 1..=10_000).map_or(default.early_stopping, |n| n as usize),
+        subsample: section
+            .number(&["subsample"], 0.01..=1.0)
+            .unwrap_or(default.subsample),
+        colsample: section
+            .number(&["colsample"], 0.01..=1.0)
+            .unwrap_or(default.colsample),
+        min_child_weight: section
+            .number(&["min_child_weight"], 0.0..=1e9)
+            .unwrap_or(default.min_child_weight),
+        lambda: section
+            .number(&["lambda"], 0.0..=1e9)
+            .unwrap_or(default.lambda),
+        alpha: section
+            .number(&["alpha"], 0.0..=1e9)
+            .unwrap_or(default.alpha),
+        gamma: section
+            .number(&["gamma"], 0.0..=1e9)
+            .unwrap_or(default.gamma),
+        bins: section
+            .whole(&["bins"], 2..=65_535)
+            .map_or(default.bins, |n| n as usize),
+        early_stopping: section
+            .whole(&["early_stopping"], 1..=10_000)
+            .map_or(default.early_stopping, |n| n as usize),
         loss,
     }
 }
 
 fn read_linear(section: &Section<'_>) -> LinearParameters {
     let default = LinearParameters::default();
-    let strategies = [("multinomial", Strategy::Multinomial), ("one_vs_rest", Strategy::OneVsRest)];
+    let strategies = [
+        ("multinomial", Strategy::Multinomial),
+        ("one_vs_rest", Strategy::OneVsRest),
+    ];
     LinearParameters {
-        c: section.number(&["c"], 1e-6..=1e6).unwrap_or(default.c),
-        strategy: section.word(&["strategy"], &strategies).unwrap_or(default.strategy),
-        text: section.section("text").map(read_text).unwrap_or(default.text),
-        iterations: section.whole(&["iterations"], 1..=100_000).map_or(default.iterations, |n| n as usize),
+        c: section.number(&["c"], 1e-6..=1e6),
+        strategy: section
+            .word(&["strategy"], &strategies)
+            .unwrap_or(default.strategy),
+        text: section
+            .section("text")
+            .map(read_text)
+            .unwrap_or(default.text),
+        iterations: section
+            .whole(&["iterations"], 1..=100_000)
+            .map_or(default.iterations, |n| n as usize),
     }
 }
 
 fn read_text(section: Section<'_>) -> TextParameters {
     let default = TextParameters::default();
-    let analyzers = [("word", Analyzer::Words), ("char", Analyzer::Characters), ("both", Analyzer::Both)];
-    let stop_words = section.get(&["stop_words"]).and_then(|found| match found.value.as_str() {
-        Some("english") => Some(StopWords::English),
-        Some("none") => Some(StopWords::None),
-        Some(_) => section.wrong_type("stop_words", found, "\"english\", \"none\" or a list of words"),
-        None => Some(StopWords::Given(section.texts(&["stop_words"]))),
-    });
-    let hashing = section.whole(&["hashing_bits"], u64::from(HASHING_BITS_MIN)..=u64::from(HASHING_BITS_MAX));
+    let analyzers = [
+        ("word", Analyzer::Words),
+        ("char", Analyzer::Characters),
+        ("both", Analyzer::Both),
+    ];
+    let stop_words = section
+        .get(&["stop_words"])
+        .and_then(|found| match found.value.as_str() {
+            Some("english") => Some(StopWords::English),
+            Some("none") => Some(StopWords::None),
+            Some(_) => section.wrong_type(
+                "stop_words",
+                found,
+                "\"english\", \"none\" or a list of words",
+            ),
+            None => Some(StopWords::Given(section.texts(&["stop_words"]))),
+        });
+    let hashing = section.whole(
+        &["hashing_bits"],
+        u64::from(HASHING_BITS_MIN)..=u64::from(HASHING_BITS_MAX),
+    );
     let options = TextParameters {
-        analyzer: section.word(&["analyzer"], &analyzers).unwrap_or(default.analyzer),
+        analyzer: section
+            .word(&["analyzer"], &analyzers)
+            .unwrap_or(default.analyzer),
         word_grams: read_grams(&section, "word_ngrams").unwrap_or(default.word_grams),
         character_grams: read_grams(&section, "char_ngrams").unwrap_or(default.character_grams),
         stop_words: stop_words.unwrap_or(default.stop_words),
-        strip_accents: section.flag(&["strip_accents"]).unwrap_or(default.strip_accents),
+        strip_accents: section
+            .flag(&["strip_accents"])
+            .unwrap_or(default.strip_accents),
         min_df: read_documents(&section, "min_df").unwrap_or(default.min_df),
         max_df: read_documents(&section, "max_df").unwrap_or(default.max_df),
-        max_features: section.whole(&["max_features"], 1..=u64::from(u32::MAX)).map(|most| most as u32),
-        hashing: hashing.map(|bits| Hashing { bits: bits as u8, signed: true }),
+        max_features: section
+            .whole(&["max_features"], 1..=u64::from(u32::MAX))
+            .map(|most| most as u32),
+        hashing: hashing.map(|bits| Hashing {
+            bits: bits as u8,
+            signed: true,
+        }),
         sublinear: section.flag(&["sublinear"]).unwrap_or(default.sublinear),
         idf: section.flag(&["idf"]).unwrap_or(default.idf),
         smooth_idf: section.flag(&["smooth_idf"]).unwrap_or(default.smooth_idf),
@@ -260,11 +319,21 @@ fn read_text(section: Section<'_>) -> TextParameters {
 fn read_grams(section: &Section<'_>, name: &'static str) -> Option<GramRange> {
     let found = section.get(&[name])?;
     let lengths = found.value.as_array().and_then(|array| {
-        array.iter().map(|item| u8::try_from(as_whole(item.get_ref())?).ok()).collect::<Option<Vec<u8>>>()
+        array
+            .iter()
+            .map(|item| u8::try_from(as_whole(item.get_ref())?).ok())
+            .collect::<Option<Vec<u8>>>()
     });
     match lengths.as_deref() {
-        Some([shortest, longest]) => Some(GramRange { shortest: *shortest, longest: *longest }),
-        _ => section.wrong_type(name, found, "a shortest and a longest length such as [1, 2]"),
+        Some([shortest, longest]) => Some(GramRange {
+            shortest: *shortest,
+            longest: *longest,
+        }),
+        _ => section.wrong_type(
+            name,
+            found,
+            "a shortest and a longest length such as [1, 2]",
+        ),
     }
 }
 
@@ -280,10 +349,18 @@ fn read_documents(section: &Section<'_>, name: &'static str) -> Option<DocumentL
 fn read_clusters(section: &Section<'_>) -> ClusterParameters {
     let default = ClusterParameters::default();
     ClusterParameters {
-        k: section.whole(&["k", "segments"], 1..=200).map(|k| k as usize),
-        k_min: section.whole(&["k_min"], 2..=200).map_or(default.k_min, |k| k as usize),
-        k_max: section.whole(&["k_max"], 2..=200).map_or(default.k_max, |k| k as usize),
-        restarts: section.whole(&["restarts"], 1..=1_000).map_or(default.restarts, |n| n as usize),
+        k: section
+            .whole(&["k", "segments"], 1..=200)
+            .map(|k| k as usize),
+        k_min: section
+            .whole(&["k_min"], 2..=200)
+            .map_or(default.k_min, |k| k as usize),
+        k_max: section
+            .whole(&["k_max"], 2..=200)
+            .map_or(default.k_max, |k| k as usize),
+        restarts: section
+            .whole(&["restarts"], 1..=1_000)
+            .map_or(default.restarts, |n| n as usize),
         full_covariance: section
             .word(&["covariance"], &[("full", true), ("diagonal", false)])
             .unwrap_or(default.full_covariance),

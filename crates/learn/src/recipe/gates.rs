@@ -68,28 +68,46 @@ pub(super) fn read(section: Section<'_>) -> Gates {
     let mut metrics = Vec::new();
     for (name, found) in section.rest() {
         if !METRIC_NAMES.contains(&name.as_str()) {
-            let known = METRIC_NAMES.iter().copied().chain(["min_samples", "champion", "fairness"]);
+            let known = METRIC_NAMES
+                .iter()
+                .copied()
+                .chain(["min_samples", "champion", "fairness"]);
             let hint = nearest(&name, known).map(|near| format!("did you mean `{near}`?"));
             let hint = hint.or_else(|| Some(format!("known metrics: {}", METRIC_NAMES.join(", "))));
             section.mistake(found.line, &name, "is not a known gate", hint);
             continue;
         }
-        let Some(limits) = section.as_section(&name, found) else { continue };
+        let Some(limits) = section.as_section(&name, found) else {
+            continue;
+        };
         let any = f64::MIN..=f64::MAX;
-        let gate = MetricGate { metric: name.clone(), min: limits.number(&["min"], any.clone()), max: limits.number(&["max"], any) };
+        let gate = MetricGate {
+            metric: name.clone(),
+            min: limits.number(&["min"], any.clone()),
+            max: limits.number(&["max"], any),
+        };
         limits.finish();
         if gate.min.is_none() && gate.max.is_none() {
-            let hint = Some(format!("write `{name} = {{ min = 0.8 }}` or `{{ max = 0.05 }}`"));
+            let hint = Some(format!(
+                "write `{name} = {{ min = 0.8 }}` or `{{ max = 0.05 }}`"
+            ));
             section.mistake(found.line, &name, "has no limit", hint);
         }
         metrics.push(gate);
     }
-    Gates { samples_min, metrics, fairness, champion }
+    Gates {
+        samples_min,
+        metrics,
+        fairness,
+        champion,
+    }
 }
 
 fn read_champion(section: Section<'_>) -> ChampionGate {
     let gate = ChampionGate {
-        metric: section.text(&["metric"]).unwrap_or_else(|| "log_loss".to_owned()),
+        metric: section
+            .text(&["metric"])
+            .unwrap_or_else(|| "log_loss".to_owned()),
         alpha: section.number(&["alpha"], 0.0001..=0.5).unwrap_or(0.05),
         margin: section.number(&["margin"], 0.0..=f64::MAX).unwrap_or(0.0),
     };
@@ -107,11 +125,18 @@ fn read_fairness_list(section: &Section<'_>) -> Vec<FairnessGate> {
         Some(array) => array
             .iter()
             .filter_map(|item| {
-                let found = super::reading::Found { line: found.line, value: item.get_ref() };
+                let found = super::reading::Found {
+                    line: found.line,
+                    value: item.get_ref(),
+                };
                 read_fairness(section.as_section("fairness", found)?)
             })
             .collect(),
-        None => section.as_section("fairness", found).and_then(read_fairness).into_iter().collect(),
+        None => section
+            .as_section("fairness", found)
+            .and_then(read_fairness)
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -119,8 +144,14 @@ fn read_fairness(section: Section<'_>) -> Option<FairnessGate> {
     let attribute = section.text(&["attribute"]);
     let attribute = section.require("attribute", attribute, "attribute = \"gender\"");
     let words = FAIRNESS_METRICS.map(|metric| (metric, metric));
-    let metric = section.word(&["metric"], &words).unwrap_or("equal_opportunity_difference");
+    let metric = section
+        .word(&["metric"], &words)
+        .unwrap_or("equal_opportunity_difference");
     let max = section.number(&["max"], 0.0..=f64::MAX).unwrap_or(0.1);
     section.finish();
-    Some(FairnessGate { attribute: attribute?, metric: metric.to_owned(), max })
+    Some(FairnessGate {
+        attribute: attribute?,
+        metric: metric.to_owned(),
+        max,
+    })
 }

@@ -42,8 +42,19 @@ impl fmt::Display for Mistake {
 pub(super) struct Mistakes(Rc<RefCell<Vec<Mistake>>>);
 
 impl Mistakes {
-    pub(super) fn add(&self, line: usize, key: &str, what: impl Into<String>, hint: Option<String>) {
-        self.0.borrow_mut().push(Mistake { line, key: key.to_owned(), what: what.into(), hint });
+    pub(super) fn add(
+        &self,
+        line: usize,
+        key: &str,
+        what: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        self.0.borrow_mut().push(Mistake {
+            line,
+            key: key.to_owned(),
+            what: what.into(),
+            hint,
+        });
     }
 
     pub(super) fn take(&self) -> Vec<Mistake> {
@@ -80,14 +91,30 @@ impl<'t> Section<'t> {
         Section::of(text, String::new(), 0, table.get_ref(), mistakes)
     }
 
-    fn of(text: &'t str, path: String, line: usize, table: &'t DeTable<'t>, mistakes: Mistakes) -> Self {
+    fn of(
+        text: &'t str,
+        path: String,
+        line: usize,
+        table: &'t DeTable<'t>,
+        mistakes: Mistakes,
+    ) -> Self {
         let entries = table
             .iter()
             .map(|(key, value)| {
-                (key.get_ref().to_string(), (line_of(text, &key.span()), value.get_ref()))
+                (
+                    key.get_ref().to_string(),
+                    (line_of(text, &key.span()), value.get_ref()),
+                )
             })
             .collect();
-        Section { text, path, line, entries, asked: RefCell::default(), mistakes }
+        Section {
+            text,
+            path,
+            line,
+            entries,
+            asked: RefCell::default(),
+            mistakes,
+        }
     }
 
     pub(super) fn line(&self) -> usize {
@@ -95,10 +122,20 @@ impl<'t> Section<'t> {
     }
 
     pub(super) fn key(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
     }
 
-    pub(super) fn mistake(&self, line: usize, name: &str, what: impl Into<String>, hint: Option<String>) {
+    pub(super) fn mistake(
+        &self,
+        line: usize,
+        name: &str,
+        what: impl Into<String>,
+        hint: Option<String>,
+    ) {
         self.mistakes.add(line, &self.key(name), what, hint);
     }
 
@@ -117,9 +154,13 @@ impl<'t> Section<'t> {
 
     pub(super) fn as_section(&self, name: &str, found: Found<'t>) -> Option<Section<'t>> {
         match found.value.as_table() {
-            Some(table) => {
-                Some(Section::of(self.text, self.key(name), found.line, table, self.mistakes.clone()))
-            }
+            Some(table) => Some(Section::of(
+                self.text,
+                self.key(name),
+                found.line,
+                table,
+                self.mistakes.clone(),
+            )),
             None => self.wrong_type(name, found, "a table"),
         }
     }
@@ -127,8 +168,12 @@ impl<'t> Section<'t> {
     /// Every entry that no one asked for by name, for sections whose keys are the user's own.
     pub(super) fn rest(&self) -> Vec<(String, Found<'t>)> {
         let asked = self.asked.borrow();
-        let rest = self.entries.iter().filter(|(key, _)| !asked.contains(&key.as_str()));
-        rest.map(|(key, (line, value))| (key.clone(), Found { line: *line, value })).collect()
+        let rest = self
+            .entries
+            .iter()
+            .filter(|(key, _)| !asked.contains(&key.as_str()));
+        rest.map(|(key, (line, value))| (key.clone(), Found { line: *line, value }))
+            .collect()
     }
 
     pub(super) fn text(&self, names: &[&'static str]) -> Option<String> {
@@ -147,7 +192,11 @@ impl<'t> Section<'t> {
         }
     }
 
-    pub(super) fn number(&self, names: &[&'static str], allowed: std::ops::RangeInclusive<f64>) -> Option<f64> {
+    pub(super) fn number(
+        &self,
+        names: &[&'static str],
+        allowed: std::ops::RangeInclusive<f64>,
+    ) -> Option<f64> {
         let found = self.get(names)?;
         let Some(number) = as_number(found.value) else {
             return self.wrong_type(names[0], found, "a number");
@@ -155,12 +204,20 @@ impl<'t> Section<'t> {
         if allowed.contains(&number) {
             return Some(number);
         }
-        let what = format!("is {number}; allowed is {} to {}", allowed.start(), allowed.end());
+        let what = format!(
+            "is {number}; allowed is {} to {}",
+            allowed.start(),
+            allowed.end()
+        );
         self.mistake(found.line, names[0], what, None);
         None
     }
 
-    pub(super) fn whole(&self, names: &[&'static str], allowed: std::ops::RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn whole(
+        &self,
+        names: &[&'static str],
+        allowed: std::ops::RangeInclusive<u64>,
+    ) -> Option<u64> {
         let found = self.get(names)?;
         let Some(number) = as_whole(found.value) else {
             return self.wrong_type(names[0], found, "a whole number");
@@ -168,7 +225,11 @@ impl<'t> Section<'t> {
         match u64::try_from(number) {
             Ok(number) if allowed.contains(&number) => Some(number),
             _ => {
-                let what = format!("is {number}; allowed is {} to {}", allowed.start(), allowed.end());
+                let what = format!(
+                    "is {number}; allowed is {} to {}",
+                    allowed.start(),
+                    allowed.end()
+                );
                 self.mistake(found.line, names[0], what, None);
                 None
             }
@@ -176,7 +237,11 @@ impl<'t> Section<'t> {
     }
 
     /// One word of a closed list.
-    pub(super) fn word<T: Copy>(&self, names: &[&'static str], words: &[(&'static str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(
+        &self,
+        names: &[&'static str],
+        words: &[(&'static str, T)],
+    ) -> Option<T> {
         let found = self.get(names)?;
         let Some(word) = found.value.as_str() else {
             return self.wrong_type(names[0], found, "a word in quotes");
@@ -184,7 +249,13 @@ impl<'t> Section<'t> {
         self.one_of(names[0], found.line, word, words)
     }
 
-    pub(super) fn one_of<T: Copy>(&self, name: &str, line: usize, word: &str, words: &[(&'static str, T)]) -> Option<T> {
+    pub(super) fn one_of<T: Copy>(
+        &self,
+        name: &str,
+        line: usize,
+        word: &str,
+        words: &[(&'static str, T)],
+    ) -> Option<T> {
         if let Some((_, meaning)) = words.iter().find(|(known, _)| *known == word) {
             return Some(*meaning);
         }
@@ -196,21 +267,34 @@ impl<'t> Section<'t> {
 
     /// A list of texts; one text alone counts as a list of one.
     pub(super) fn texts(&self, names: &[&'static str]) -> Vec<String> {
-        let Some(found) = self.get(names) else { return Vec::new() };
+        let Some(found) = self.get(names) else {
+            return Vec::new();
+        };
         if let Some(text) = found.value.as_str() {
             return vec![text.to_owned()];
         }
         let texts = found.value.as_array().and_then(|array| {
-            array.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+            array
+                .iter()
+                .map(|item| item.get_ref().as_str().map(str::to_owned))
+                .collect::<Option<Vec<_>>>()
         });
-        texts.or_else(|| self.wrong_type(names[0], found, "a list of texts")).unwrap_or_default()
+        texts
+            .or_else(|| self.wrong_type(names[0], found, "a list of texts"))
+            .unwrap_or_default()
     }
 
     /// A length of time: `10m`, `7d`.
     pub(super) fn duration(&self, names: &[&'static str]) -> Option<Seconds> {
         let found = self.get(names)?;
         let parsed = found.value.as_str().and_then(Seconds::parse);
-        parsed.or_else(|| self.wrong_type(names[0], found, "a length of time such as \"30s\", \"5m\", \"1h\" or \"7d\""))
+        parsed.or_else(|| {
+            self.wrong_type(
+                names[0],
+                found,
+                "a length of time such as \"30s\", \"5m\", \"1h\" or \"7d\"",
+            )
+        })
     }
 
     pub(super) fn wrong_type<T>(&self, name: &str, found: Found<'_>, expected: &str) -> Option<T> {
@@ -221,7 +305,12 @@ impl<'t> Section<'t> {
 
     pub(super) fn require<T>(&self, name: &str, value: Option<T>, example: &str) -> Option<T> {
         if value.is_none() && !self.entries.contains_key(name) {
-            self.mistake(self.line, name, "is missing", Some(format!("add `{example}`")));
+            self.mistake(
+                self.line,
+                name,
+                "is missing",
+                Some(format!("add `{example}`")),
+            );
         }
         value
     }
@@ -270,14 +359,21 @@ pub(super) fn as_whole(value: &DeValue<'_>) -> Option<i64> {
 
 pub(super) fn as_number(value: &DeValue<'_>) -> Option<f64> {
     match value {
-        DeValue::Float(float) => float.as_str().replace('_', "").parse().ok().filter(|n: &f64| n.is_finite()),
+        DeValue::Float(float) => float
+            .as_str()
+            .replace('_', "")
+            .parse()
+            .ok()
+            .filter(|n: &f64| n.is_finite()),
         _ => as_whole(value).map(|whole| whole as f64),
     }
 }
 
 fn shown(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(text) => format!("the text {:?}", text.chars().take(40).collect::<String>()),
+        DeValue::String(text) => {
+            format!("the text {:?}", text.chars().take(40).collect::<String>())
+        }
         DeValue::Integer(_) | DeValue::Float(_) => "a number".into(),
         DeValue::Boolean(flag) => flag.to_string(),
         DeValue::Datetime(_) => "a date".into(),
@@ -288,5 +384,9 @@ fn shown(value: &DeValue<'_>) -> String {
 
 pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
     let end = span.start.min(text.len());
-    text.as_bytes()[..end].iter().filter(|byte| **byte == b'\n').count() + 1
+    text.as_bytes()[..end]
+        .iter()
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1
 }

@@ -97,7 +97,12 @@ const THEN_WORDS: [(&str, bool); 2] = [("rollback", true), ("notify", false)];
 pub(super) fn read_watch(section: Section<'_>) -> Watch {
     let watch = Watch {
         drift: section.section("drift").map(read_drift),
-        performance: section.section("performance").map(read_performance).into_iter().flatten().collect(),
+        performance: section
+            .section("performance")
+            .map(read_performance)
+            .into_iter()
+            .flatten()
+            .collect(),
         errors: section.section("errors").map(read_errors),
         latency: section.section("latency").map(read_latency),
     };
@@ -155,16 +160,23 @@ pub(super) fn read_retrain(section: Section<'_>) -> Retrain {
     let causes = ["drift", "performance", "errors", "latency"].map(|cause| (cause, cause));
     let line = section.line();
     let when = section.texts(&["when"]);
-    let when = when.iter().filter_map(|word| section.one_of("when", line, word, &causes)).collect();
-    let cron = section.get(&["cron"]).and_then(|found| match found.value.as_str() {
-        Some(cron) if is_cron(cron) => Some(cron.to_owned()),
-        Some(_) => {
-            let hint = Some("write it like \"0 2 * * *\": minute, hour, day, month, weekday".to_owned());
-            section.mistake(found.line, "cron", "is not a schedule of five fields", hint);
-            None
-        }
-        None => section.wrong_type("cron", found, "a text in quotes"),
-    });
+    let when = when
+        .iter()
+        .filter_map(|word| section.one_of("when", line, word, &causes))
+        .collect();
+    let cron = section
+        .get(&["cron"])
+        .and_then(|found| match found.value.as_str() {
+            Some(cron) if is_cron(cron) => Some(cron.to_owned()),
+            Some(_) => {
+                let hint = Some(
+                    "write it like \"0 2 * * *\": minute, hour, day, month, weekday".to_owned(),
+                );
+                section.mistake(found.line, "cron", "is not a schedule of five fields", hint);
+                None
+            }
+            None => section.wrong_type("cron", found, "a text in quotes"),
+        });
     let retrain = Retrain {
         when,
         cron,
@@ -178,12 +190,24 @@ pub(super) fn read_retrain(section: Section<'_>) -> Retrain {
 fn read_rollout(section: Section<'_>) -> Rollout {
     let canary = section.get(&["canary"]).and_then(|found| {
         let shares = found.value.as_array().and_then(|array| {
-            array.iter().map(|share| super::reading::as_whole(share.get_ref()).and_then(|s| u8::try_from(s).ok())).collect::<Option<Vec<u8>>>()
+            array
+                .iter()
+                .map(|share| {
+                    super::reading::as_whole(share.get_ref()).and_then(|s| u8::try_from(s).ok())
+                })
+                .collect::<Option<Vec<u8>>>()
         });
-        let is_rising = |shares: &Vec<u8>| shares.windows(2).all(|pair| pair[0] < pair[1]) && shares.iter().all(|s| (1..=100).contains(s));
+        let is_rising = |shares: &Vec<u8>| {
+            shares.windows(2).all(|pair| pair[0] < pair[1])
+                && shares.iter().all(|s| (1..=100).contains(s))
+        };
         match shares.filter(is_rising) {
             Some(shares) => Some(shares),
-            None => section.wrong_type("canary", found, "rising shares in per cent such as [5, 25, 100]"),
+            None => section.wrong_type(
+                "canary",
+                found,
+                "rising shares in per cent such as [5, 25, 100]",
+            ),
         }
     });
     let rollout = Rollout {
@@ -198,7 +222,11 @@ fn read_rollout(section: Section<'_>) -> Rollout {
 /// Five fields of digits, `*`, lists, ranges and steps; what they mean is the scheduler's business.
 fn is_cron(text: &str) -> bool {
     let fields: Vec<&str> = text.split_whitespace().collect();
-    let is_field = |field: &&str| field.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'*' | b',' | b'-' | b'/'));
+    let is_field = |field: &&str| {
+        field
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'*' | b',' | b'-' | b'/'))
+    };
     fields.len() == 5 && fields.iter().all(is_field)
 }
 

@@ -127,9 +127,7 @@ impl Origin {
                 Ok(("standard input".into(), Box::new(Cursor::new(bytes))))
             }
             Origin::Place(spec) => match &spec.place {
-                Place::StandardInput => {
-                    Ok(("standard input".into(), Box::new(std::io::stdin())))
-                }
+                Place::StandardInput => Ok(("standard input".into(), Box::new(std::io::stdin()))),
                 Place::Path(path) => {
                     let file = File::open(path).map_err(|e| ReadError::opening(path, e))?;
                     let about = file.metadata().map_err(|e| ReadError::opening(path, e))?;
@@ -217,26 +215,39 @@ impl Blocks {
             }
             if self.is_at_end {
                 let all = self.buffer.len();
-                return if all == 0 { Ok(None) } else { self.give(all).map(Some) };
+                return if all == 0 {
+                    Ok(None)
+                } else {
+                    self.give(all).map(Some)
+                };
             }
-            self.refuse_long_record()?;
-            self.fill(self.buffer.len() + READ_BYTES)?;
+            if self.buffer.len() >= RECORD_BYTES_MAX {
+                return Err(self.long_record());
+            }
+            self.fill((self.buffer.len() * 2).max(READ_BYTES))?;
         }
     }
 
-    /// The next whole records.
+    /// The next whole records: those that end within a block's bytes, or the first when it is longer.
     pub(crate) fn next(&mut self, records: Records) -> Result<Option<Block>, ReadError> {
-        self.fill(self.block_bytes)?;
+        let mut window = self.block_bytes;
         loop {
-            if self.is_at_end {
+            self.fill(window)?;
+            if self.is_at_end && self.buffer.len() <= window {
                 let all = self.buffer.len();
-                return if all == 0 { Ok(None) } else { self.give(all).map(Some) };
+                return if all == 0 {
+                    Ok(None)
+                } else {
+                    self.give(all).map(Some)
+                };
             }
-            if let Some(end) = last_border(&self.buffer, records) {
+            if let Some(end) = last_border(&self.buffer[..window], records) {
                 return self.give(end).map(Some);
             }
-            self.refuse_long_record()?;
-            self.fill(self.buffer.len() * 2)?;
+            if window >= RECORD_BYTES_MAX {
+                return Err(self.long_record());
+            }
+            window *= 2;
         }
     }
 
@@ -246,15 +257,12 @@ impl Blocks {
         Digest::new(hash.unwrap_or_default().finalize().into())
     }
 
-    fn refuse_long_record(&self) -> Result<(), ReadError> {
-        if self.buffer.len() < RECORD_BYTES_MAX {
-            return Ok(());
-        }
-        Err(ReadError::RecordTooLong {
+    fn long_record(&self) -> ReadError {
+        ReadError::RecordTooLong {
             file: self.file.clone(),
             line: self.lines + 1,
             limit_bytes: RECORD_BYTES_MAX,
-        })
+        }
     }
 
     fn fill(&mut self, wanted: usize) -> Result<(), ReadError> {

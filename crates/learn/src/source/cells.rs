@@ -181,7 +181,9 @@ impl Cells {
                 Cells::Numbers(lists.present.0.iter().map(number).collect())
             }
             (RawKind::Number, Cells::Texts(texts)) => Cells::Numbers(texts.map_each(|text| {
-                text.map_or(f64::NAN, |text| number_or_unfit(&String::from_utf8_lossy(text)))
+                text.map_or(f64::NAN, |text| {
+                    number_or_unfit(&String::from_utf8_lossy(text))
+                })
             })),
             (RawKind::List, cells @ (Cells::Lists(_) | Cells::Nothing(_))) => cells,
             (RawKind::List, other) => {
@@ -354,9 +356,10 @@ impl Texts {
                 let place: Vec<i32> = (0..other.len())
                     .map(|i| distinct.intern(other.get(i)) as i32)
                     .collect();
-                keys.extend(more.iter().map(|&key| {
-                    usize::try_from(key).map_or(-1, |key| place[key])
-                }));
+                keys.extend(
+                    more.iter()
+                        .map(|&key| usize::try_from(key).map_or(-1, |key| place[key])),
+                );
                 self.settle();
             }
             (Texts::Plain(plain), Texts::Plain(more)) => plain.append(&more),
@@ -570,7 +573,10 @@ mod tests {
             few.push_text(&(i % 7).to_string());
             many.push_text(&i.to_string());
         }
-        assert!(matches!(few.finish().data_type(), DataType::Dictionary(_, _)));
+        assert!(matches!(
+            few.finish().data_type(),
+            DataType::Dictionary(_, _)
+        ));
         assert_eq!(many.finish().data_type(), &DataType::LargeUtf8);
     }
 }

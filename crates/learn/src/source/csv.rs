@@ -221,8 +221,8 @@ fn separator_of(start: &[u8]) -> u8 {
 }
 
 fn header(record: &str, separator: u8, file: &str) -> Result<Vec<String>, ReadError> {
-    let has_bare_returns = !record.contains('"')
-        && record.trim_end_matches(['\r', '\n']).contains('\r');
+    let has_bare_returns =
+        !record.contains('"') && record.trim_end_matches(['\r', '\n']).contains('\r');
     if has_bare_returns {
         return Err(ReadError::CarriageReturns {
             file: file.to_owned(),
@@ -294,7 +294,11 @@ impl Guess {
 
     fn wanted_again(&self) -> Vec<Want> {
         let want = |grown: &Grown| {
-            if grown.is_lost { Want::Text } else { Want::Skip }
+            if grown.is_lost {
+                Want::Text
+            } else {
+                Want::Skip
+            }
         };
         self.grown.iter().map(want).collect()
     }
@@ -403,7 +407,10 @@ fn parse_guessing(
 
 fn parse(block: &Block, separator: u8, wants: &[Want]) -> Result<Piece, BlockFault> {
     let mut reader = CellReader::new(&block.text, separator);
-    let rows_likely = block.text.len() / memchr::memchr(b'\n', block.text.as_bytes()).unwrap_or(0).max(16);
+    let rows_likely = block.text.len()
+        / memchr::memchr(b'\n', block.text.as_bytes())
+            .unwrap_or(0)
+            .max(16);
     let mut sinks: Vec<Sink> = wants
         .iter()
         .map(|want| Sink::new(*want, rows_likely + rows_likely / 8))
@@ -703,5 +710,319 @@ impl<'b> CellReader<'b> {
             return Ok(Cow::Borrowed(inner));
         }
         Ok(Cow::Owned(inner.replace("\"\"", "\"") + rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{file, shown, streamed, told};
+    use super::*;
+    use arrow_array::Array;
+    use arrow_schema::DataType;
+    use proptest::prelude::*;
+    use std::io::Write as _;
+
+    fn gzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn read(name: &str, bytes: &[u8], block_bytes: usize) -> Result<Table, ReadError> {
+        let (_folder, spec) = file(name, bytes);
+        let source = CsvSource {
+            block_bytes,
+            ..CsvSource::new(&spec)
+        };
+        source.read_all()
+    }
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(told("a.csv", text.as_bytes()), expected, "{text:?}");
+    }
+
+    #[test]
+    fn the_same_table_is_read_from_every_way_of_writing_it() {
+        let expected = r#"[("a", [Some("1"), Some("2.5"), None]), ("b", [Some("x,y"), Some("line\nbreak \"q\""), Some("z")])]"#;
+        let plain = "a,b\n1,\"x,y\"\n2.5,\"line\nbreak \"\"q\"\"\"\nNA,z\n";
+        check(plain, expected);
+        check(plain.trim_end(), expected);
+        check(&format!("\u{feff}{plain}"), expected);
+        check(
+            &format!("\n\n{}", plain.replace("2.5,", "\n2.5,")),
+            expected,
+        );
+        let windows = "a,b\r\n1,\"x,y\"\r\n2.5,\"line\nbreak \"\"q\"\"\"\r\nNA,z\r\n";
+        check(windows, expected);
+        assert_eq!(told("a.csv.gz", &gzipped(plain.as_bytes())), expected);
+        assert_eq!(told("a.csv", &gzipped(plain.as_bytes())), expected);
+        let other = |separator| {
+            plain
+                .replace("x,y", "x\u{1}y")
+                .replace(',', separator)
+                .replace('\u{1}', ",")
+        };
+        check(&other(";"), expected);
+        assert_eq!(told("a.tsv", other("\t").as_bytes()), expected);
+        assert_eq!(told("a.txt", other("\t").as_bytes()), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_with_its_place() {
+        for (text, expected) in [
+            (&b""[..], "a.csv is empty"),
+            (b"\xef\xbb\xbf", "a.csv is empty"),
+            (b"\n \n", "a.csv is empty"),
+            (b"a,b\n", "a.csv has a header but no rows"),
+            (
+                b"a,b\n1,2\n\n1,2,3\n",
+                "a.csv, line 4: 3 fields where the header has 2",
+            ),
+            (
+                b"a,b\n\"1\n\",2\n1\n",
+                "a.csv, line 4: 1 fields where the header has 2",
+            ),
+            (
+                b"a,b,a\n",
+                "a.csv: columns 1 and 3 of the header are both named \"a\"",
+            ),
+            (b",b\n0,1\n", "a.csv: column 1 of the header has no name"),
+            (
+                b"a,b\n1,2\n3,\"4\n",
+                "a.csv, line 3: a quote is opened in this record and never closed",
+            ),
+            (
+                b"a,b\n1,2\n3,M\xfcller\n",
+                "a.csv, line 3: byte 12 of the file is not valid UTF-8",
+            ),
+            (
+                b"\xff\xfea\0,\0b\0\n\0",
+                "a.csv is encoded as UTF-16LE, not as UTF-8",
+            ),
+            (
+                b"a\0,\0b\0\n\0",
+                "a.csv is encoded as UTF-16LE, not as UTF-8",
+            ),
+            (
+                b"PK\x03\x04....",
+                "a.csv is a zip archive or an Excel workbook, not csv",
+            ),
+            (
+                b"a,b\r1,2\r",
+                "a.csv: the lines end in a carriage return alone",
+            ),
+        ] {
+            assert_eq!(told("a.csv", text), expected);
+        }
+        let cut = gzipped(b"a,b\n1,2\n");
+        let cut = &cut[..cut.len() - 4];
+        assert_eq!(
+            told("a.csv.gz", cut),
+            "a.csv.gz: the compressed data is damaged or cut short"
+        );
+    }
+
+    #[test]
+    fn lengths_have_limits_with_names() {
+        let long = "x".repeat(FIELD_BYTES_MAX + 1);
+        let error = read("a.csv", format!("a,b\n1,{long}\n").as_bytes(), BLOCK_BYTES);
+        assert!(matches!(
+            error,
+            Err(ReadError::FieldTooLong {
+                line: 2,
+                position: 2,
+                ..
+            })
+        ));
+        let swallowed = format!("a,b\n1,\"{}\n", "1,2\n".repeat(5 << 20));
+        let error = read("a.csv", swallowed.as_bytes(), BLOCK_BYTES);
+        assert!(matches!(
+            error,
+            Err(ReadError::RecordTooLong { line: 2, .. })
+        ));
+    }
+
+    #[test]
+    fn a_column_is_numbers_only_when_every_cell_is() {
+        let text = "n,zip,big,inf,exp,sign,word,none,comma,quoted\n\
+            1,007,12345678901234567890,inf,1e5,+1, x,,\"1,5\",\"1\"\n\
+            -2.50,100,1,2,.5,-1,2,NaN,2,\" 2 \"\n";
+        let table = read("a.csv", text.as_bytes(), BLOCK_BYTES).unwrap();
+        let is_number: Vec<bool> = table
+            .batch
+            .columns()
+            .iter()
+            .map(|array| array.data_type() == &DataType::Float64)
+            .collect();
+        let expected = [
+            true, false, false, true, true, true, false, true, false, true,
+        ];
+        assert_eq!(is_number, expected);
+        let columns = shown(&table.batch);
+        assert_eq!(columns[0].1[1].as_deref(), Some("-2.5"));
+        assert_eq!(columns[1].1[0].as_deref(), Some("007"));
+        assert_eq!(columns[2].1[0].as_deref(), Some("12345678901234567890"));
+        assert_eq!(columns[3].1[0].as_deref(), Some("inf"));
+        assert_eq!(table.batch.column(7).null_count(), 2);
+    }
+
+    #[test]
+    fn a_late_text_does_not_cost_the_texts_before_it() {
+        let mut text = String::from("a,b\n");
+        (0..500).for_each(|i| text.push_str(&format!("{i}.50,{i}\n")));
+        text.push_str("x,1\n");
+        let table = read("a.csv", text.as_bytes(), 64).unwrap();
+        let columns = shown(&table.batch);
+        assert_eq!(columns[0].1[7].as_deref(), Some("7.50"));
+        assert_eq!(columns[0].1[500].as_deref(), Some("x"));
+        assert_eq!(columns[1].1[7].as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let mut text = String::from("a,b,c\n");
+        for i in 0..20_000 {
+            let code = if i == 15_000 {
+                "x".to_owned()
+            } else {
+                format!("{}", i % 90)
+            };
+            text.push_str(&format!("{},{code},t{}\n", f64::from(i) / 7.0, i % 3000));
+        }
+        let with_threads = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| read("a.csv", text.as_bytes(), 4 << 10))
+                .unwrap()
+        };
+        let (one, four) = (with_threads(1), with_threads(4));
+        assert_eq!(one.batch, four.batch);
+        assert_eq!(one.fingerprint, four.fingerprint);
+    }
+
+    #[test]
+    fn a_stream_gives_what_is_wanted_as_it_is_wanted() {
+        let (_folder, spec) = file(
+            "a.csv",
+            b"id,n,code,skip\n01,1,1.0,x\n02,oops,2,x\n03,,x,x\n",
+        );
+        let source = CsvSource::new(&spec);
+        let mut hints = Hints::default();
+        hints.want("id", RawKind::Text);
+        hints.want("n", RawKind::Number);
+        hints.want("code", RawKind::NumberName);
+        let batches = streamed(&source, &hints, 2).unwrap();
+        let rows: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(rows, [2, 1]);
+        let first = format!("{:?}", shown(&batches[0]));
+        assert_eq!(
+            first,
+            r#"[("id", [Some("01"), Some("02")]), ("n", [Some("1"), Some("inf")]), ("code", [Some("1"), Some("2")])]"#
+        );
+        assert_eq!(source.meter().rows(), 3);
+        assert_eq!(
+            source.meter().fingerprint(),
+            Some(source.read_all().unwrap().fingerprint)
+        );
+    }
+
+    #[test]
+    fn a_stream_may_be_left_before_its_end() {
+        let text = format!("a\n{}", "1\n".repeat(100_000));
+        let (_folder, spec) = file("a.csv", text.as_bytes());
+        let source = CsvSource {
+            block_bytes: 1 << 10,
+            ..CsvSource::new(&spec)
+        };
+        let mut hints = Hints::default();
+        hints.want("a", RawKind::Number);
+        let mut batches = source.stream(&hints, 10).unwrap();
+        assert_eq!(batches.next().unwrap().unwrap().num_rows(), 10);
+    }
+
+    fn cell() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[0-9]{1,4}",
+            "-?[0-9]{1,3}\\.[0-9]{1,17}",
+            "[a-z ]{0,5}",
+            Just("NA".to_owned()),
+            Just("0.0".to_owned()),
+            "[a-c\",\n;\r ]{0,6}",
+        ]
+    }
+
+    fn written(rows: &[Vec<String>]) -> String {
+        let quoted = |cell: &String| format!("\"{}\"", cell.replace('"', "\"\""));
+        let field = |cell: &String| {
+            let is_plain = !cell.contains(['"', ',', '\n', '\r']);
+            if is_plain { cell.clone() } else { quoted(cell) }
+        };
+        let line = |row: &Vec<String>| row.iter().map(field).collect::<Vec<_>>().join(",");
+        let lines: Vec<String> = rows.iter().map(line).collect();
+        format!("a,b,c\n{}\n", lines.join("\n"))
+    }
+
+    /// Each read has a folder of its own.
+    fn without_folder(error: &ReadError) -> String {
+        let text = error.to_string();
+        text.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), block in 1usize..64) {
+            let _ = read("a.csv", &bytes, block);
+        }
+
+        #[test]
+        fn no_likely_bytes_make_it_panic(text in "[a0\"\"\",,\n\n\r.-]{0,120}", block in 1usize..64) {
+            let _ = read("a.csv", text.as_bytes(), block);
+        }
+
+        #[test]
+        fn the_cut_into_blocks_changes_nothing(text in "[a01\"\",,\n\n\r.-]{0,80}", block in 1usize..40) {
+            let shown = |table: Result<Table, ReadError>| match table {
+                Ok(table) => format!("{:?}", shown(&table.batch)),
+                Err(error) => without_folder(&error),
+            };
+            let text = format!("a,b\n1,2\n{text}");
+            let whole = shown(read("a.csv", text.as_bytes(), BLOCK_BYTES));
+            prop_assert_eq!(shown(read("a.csv", text.as_bytes(), block)), whole);
+        }
+
+        #[test]
+        fn every_cell_comes_back(
+            rows in proptest::collection::vec(proptest::collection::vec(cell(), 3), 1..20),
+            block in 1usize..200,
+        ) {
+            let (_folder, spec) = file("a.csv", written(&rows).as_bytes());
+            let source = CsvSource { block_bytes: block, ..CsvSource::new(&spec) };
+            let mut hints = Hints::default();
+            ["a", "b", "c"].iter().for_each(|name| hints.want(name, RawKind::Text));
+            let mut columns = vec![Vec::new(); 3];
+            for batch in streamed(&source, &hints, 7).unwrap() {
+                for (column, (_, cells)) in columns.iter_mut().zip(shown(&batch)) {
+                    column.extend(cells);
+                }
+            }
+            for (index, column) in columns.iter().enumerate() {
+                for (row, cell) in rows.iter().zip(column) {
+                    let expected = (!is_missing(&row[index])).then(|| row[index].clone());
+                    prop_assert_eq!(cell, &expected);
+                }
+                prop_assert_eq!(column.len(), rows.len());
+            }
+        }
+
+        #[test]
+        fn a_plain_number_is_the_number_rust_reads(text in "-?[0-9]{1,20}(\\.[0-9]{0,20})?") {
+            let mut reader = CellReader::new(&text, b',');
+            if let Some(number) = reader.plain_number() {
+                prop_assert_eq!(number.to_bits(), text.parse::<f64>().unwrap().to_bits());
+                prop_assert_eq!(reader.at, text.len());
+            }
+        }
     }
 }

@@ -80,7 +80,12 @@ mod tests {
             .iter()
             .map(|text| interner.intern(text.as_bytes()))
             .collect();
-        assert!(places.iter().enumerate().all(|(i, place)| *place == i % 300));
+        assert!(
+            places
+                .iter()
+                .enumerate()
+                .all(|(i, place)| *place == i % 300)
+        );
         assert_eq!(interner.len(), 300);
         assert_eq!(interner.get(42), b"42");
         assert_eq!(interner.intern(b""), 300);

@@ -175,7 +175,9 @@ impl Piece {
         let is_object = |name: &str| {
             let below = format!("{name}.");
             let at = sorted.partition_point(|other| **other < below);
-            sorted.get(at).is_some_and(|other| other.starts_with(&below))
+            sorted
+                .get(at)
+                .is_some_and(|other| other.starts_with(&below))
         };
         let is_kept = |(name, cells): (&String, &Cells)| {
             !(matches!(cells, Cells::Nothing(_)) && is_object(name))
@@ -562,5 +564,120 @@ impl<'de> Visitor<'de> for TextSeed {
     }
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
         Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{file, shown, streamed, told};
+    use super::*;
+    use arrow_array::Array;
+    use proptest::prelude::*;
+
+    fn read(bytes: &[u8], block_bytes: usize) -> Result<Table, ReadError> {
+        let (_folder, spec) = file("a.jsonl", bytes);
+        let source = JsonlSource {
+            block_bytes,
+            ..JsonlSource::new(&spec)
+        };
+        source.read_all()
+    }
+
+    #[test]
+    fn objects_become_columns_with_dotted_names() {
+        let text = r#"{"a":1,"b":{"c":"x","d":{"e":true}},"l":[1,null,2.5],"t":["p","q"],"none":[]}
+{"b":null,"a":"NA","l":[3],"t":["r"],"o":[{"k":1}],"big":12345678901234567890}
+
+{"b":{"c":"z","d":null}}"#;
+        let expected = r#"[("a", [Some("1"), Some("NA"), None]), ("b.c", [Some("x"), None, Some("z")]), ("b.d.e", [Some("true"), None, None]), ("l", [None, None, None]), ("t", [Some("p\nq"), Some("r"), None]), ("none", [None, None, None]), ("o", [None, Some("[{\"k\":1}]"), None]), ("big", [None, Some("12345678901234567890"), None])]"#;
+        assert_eq!(told("a.jsonl", text.as_bytes()), expected);
+        assert_eq!(
+            format!("{:?}", shown(&read(text.as_bytes(), 3).unwrap().batch)),
+            expected
+        );
+        let batch = read(text.as_bytes(), BLOCK_BYTES).unwrap().batch;
+        let lists = batch.column_by_name("l").unwrap();
+        assert_eq!(lists.null_count(), 1);
+        assert!(matches!(
+            lists.data_type(),
+            arrow_schema::DataType::LargeList(_)
+        ));
+    }
+
+    #[test]
+    fn a_wrong_line_is_told_by_its_number() {
+        for (text, expected) in [
+            ("", "a.jsonl is empty"),
+            (" \n", "a.jsonl is empty"),
+            ("[{\"a\":1}]", "a.jsonl is one JSON array, not jsonl"),
+            (
+                "{\"a\":1}\n\n{\"a\":}\n",
+                "a.jsonl, line 3: expected value (column 6)",
+            ),
+            (
+                "{\"a\":1}\n7\n",
+                "a.jsonl, line 2: invalid type: integer `7`, expected a JSON object (column 1)",
+            ),
+            (
+                "{\"a\":1,\"a\":2}",
+                "a.jsonl, line 1: the field \"a\" is there twice (column 12)",
+            ),
+            ("{}\n{}", "a.jsonl has a header but no rows"),
+        ] {
+            assert_eq!(told("a.jsonl", text.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn a_column_absent_from_a_later_batch_is_missing_there() {
+        let text = "{\"a\":1,\"b\":\"x\"}\n{\"a\":\"2\",\"c\":9}\n{\"a\":[1]}\n";
+        let (_folder, spec) = file("a.jsonl", text.as_bytes());
+        let source = JsonlSource {
+            block_bytes: 4,
+            ..JsonlSource::new(&spec)
+        };
+        let mut hints = Hints::default();
+        hints.want("a", RawKind::Number);
+        hints.want("b", RawKind::Text);
+        let batches = streamed(&source, &hints, 100).unwrap();
+        let told: Vec<String> = batches.iter().map(|b| format!("{:?}", shown(b))).collect();
+        assert_eq!(
+            told,
+            [
+                r#"[("a", [Some("1")]), ("b", [Some("x")])]"#,
+                r#"[("a", [Some("2")]), ("b", [None])]"#,
+                r#"[("a", [Some("inf")]), ("b", [None])]"#,
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), block in 1usize..64) {
+            let _ = read(&bytes, block);
+        }
+
+        #[test]
+        fn no_likely_bytes_make_it_panic(text in "[{}\"a:1,\\[\\]\n.-]{0,100}", block in 1usize..64) {
+            let _ = read(text.as_bytes(), block);
+        }
+
+        #[test]
+        fn the_cut_into_blocks_changes_nothing(
+            rows in proptest::collection::vec(
+                prop_oneof![
+                    "[a-c]{0,3}".prop_map(|t| serde_json::json!({"x": t, "y": {"z": 1}})),
+                    any::<f32>().prop_map(|n| serde_json::json!({"x": n, "y": null})),
+                    any::<bool>().prop_map(|f| serde_json::json!({"y": {"z": f}, "w": [1.5, null]})),
+                ],
+                1..20,
+            ),
+            block in 1usize..60,
+        ) {
+            let lines: Vec<String> = rows.iter().map(ToString::to_string).collect();
+            let text = lines.join("\n");
+            let table = |block| read(text.as_bytes(), block).map(|table| shown(&table.batch)).unwrap();
+            prop_assert_eq!(table(block), table(BLOCK_BYTES));
+        }
     }
 }

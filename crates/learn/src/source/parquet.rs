@@ -8,9 +8,7 @@
 use super::cells::{Cells, Lists, Texts};
 use super::error::ReadError;
 use super::spec::{Format, Place, SourceSpec};
-use super::{
-    BatchSender, Batches, COLUMNS_MAX, Hints, Meter, ROWS_MAX, Source, Table, batch_of,
-};
+use super::{BatchSender, Batches, COLUMNS_MAX, Hints, Meter, ROWS_MAX, Source, Table, batch_of};
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
@@ -138,7 +136,8 @@ impl ParquetSource {
             [one] => *one,
             many => {
                 let mut hash = Sha256::new();
-                many.iter().for_each(|digest| hash.update(digest.as_bytes()));
+                many.iter()
+                    .for_each(|digest| hash.update(digest.as_bytes()));
                 Digest::new(hash.finalize().into())
             }
         };
@@ -172,7 +171,9 @@ impl Source for ParquetSource {
             .into_par_iter()
             .map(|index| {
                 let cells = self.column(&opened, index)?;
-                let arrays = cells.into_iter().map(|(name, cells)| (name, cells.finish()));
+                let arrays = cells
+                    .into_iter()
+                    .map(|(name, cells)| (name, cells.finish()));
                 Ok(arrays.collect::<Vec<(String, ArrayRef)>>())
             })
             .collect();
@@ -242,8 +243,7 @@ impl Opened {
         batch_rows: usize,
     ) -> Result<ParquetRecordBatchReader, ReadError> {
         let file = File::open(&self.path).map_err(|e| ReadError::opening(&self.path, e))?;
-        let mask =
-            ProjectionMask::roots(self.metadata.parquet_schema(), columns.iter().copied());
+        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), columns.iter().copied());
         ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_projection(mask)
             .with_batch_size(batch_rows)
@@ -267,7 +267,8 @@ impl Opened {
 
     fn stored_bytes(&self, index: usize) -> u64 {
         let schema = self.metadata.parquet_schema();
-        let leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == index);
+        let leaves =
+            (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == index);
         let leaves: Vec<usize> = leaves.collect();
         let groups = self.metadata.metadata().row_groups().iter();
         let sizes = groups.flat_map(|group| {
@@ -303,7 +304,9 @@ fn digest_of(path: &Path) -> Result<Digest, ReadError> {
 
 /// The files behind a path: itself, a folder's `*.parquet`, or those that match a pattern in its last part.
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     let (folder, pattern) = match name {
         Some(name) if name.contains('*') => (path.parent().unwrap_or(Path::new("")), name),
         _ if path.is_dir() => (path, "*.parquet".to_owned()),
@@ -517,7 +520,10 @@ fn list_cells(array: &ArrayRef) -> Option<Cells> {
         }
         _ => return None,
     };
-    let is_text = matches!(item, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let is_text = matches!(
+        item,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    );
     if !is_text && !is_number(&item) && item != DataType::Boolean {
         return None;
     }
@@ -546,4 +552,191 @@ fn list_cells(array: &ArrayRef) -> Option<Cells> {
     } else {
         Cells::Lists(lists)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{file, shown, streamed, told};
+    use super::super::{RawKind, open};
+    use super::*;
+    use ::parquet::arrow::ArrowWriter;
+    use arrow_array::builder::{ListBuilder, StringBuilder};
+    use arrow_array::types::Float32Type;
+    use arrow_array::{
+        BooleanArray, Date32Array, Decimal128Array, Int32Array, Int64Array, ListArray, MapArray,
+        StringArray, StructArray, TimestampMillisecondArray, UInt8Array,
+    };
+    use arrow_schema::Field;
+    use proptest::prelude::*;
+
+    fn bytes_of(batches: &[RecordBatch]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batches[0].schema(), None).unwrap();
+        batches
+            .iter()
+            .for_each(|batch| writer.write(batch).unwrap());
+        writer.close().unwrap();
+        bytes
+    }
+
+    fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true)))
+            .unwrap()
+    }
+
+    fn small(values: Vec<i64>) -> RecordBatch {
+        batch(vec![("n", Arc::new(Int64Array::from(values)))])
+    }
+
+    #[test]
+    fn ordinary_types_become_raw_columns() {
+        let mut words = ListBuilder::new(StringBuilder::new());
+        words.append_value([Some("p"), Some("q")]);
+        words.append_null();
+        let inner: ArrayRef = Arc::new(StringArray::from(vec![Some("in"), None]));
+        let parts = StructArray::from(vec![(
+            Arc::new(Field::new("part", DataType::Utf8, true)),
+            inner,
+        )]);
+        let lists = ListArray::from_iter_primitive::<Float32Type, _, _>([
+            Some(vec![Some(1.5), None]),
+            None,
+        ]);
+        let cents = Decimal128Array::from(vec![Some(1250), None]);
+        let all = batch(vec![
+            ("i", Arc::new(Int32Array::from(vec![Some(1), None]))),
+            ("u", Arc::new(UInt8Array::from(vec![7, 8]))),
+            ("big", Arc::new(Int64Array::from(vec![i64::MAX, 1]))),
+            (
+                "cents",
+                Arc::new(cents.with_precision_and_scale(10, 2).unwrap()),
+            ),
+            ("flag", Arc::new(BooleanArray::from(vec![Some(true), None]))),
+            ("text", Arc::new(StringArray::from(vec![Some("NA"), None]))),
+            ("day", Arc::new(Date32Array::from(vec![19_800, 0]))),
+            (
+                "at",
+                Arc::new(TimestampMillisecondArray::from(vec![0, 1500])),
+            ),
+            ("words", Arc::new(words.finish())),
+            ("parts", Arc::new(parts)),
+            ("lists", Arc::new(lists)),
+        ]);
+        let expected = [
+            r#"("i", [Some("1"), None])"#,
+            r#"("u", [Some("7"), Some("8")])"#,
+            r#"("big", [Some("9223372036854775807"), Some("1")])"#,
+            r#"("cents", [Some("12.5"), None])"#,
+            r#"("flag", [Some("true"), None])"#,
+            r#"("text", [Some("NA"), None])"#,
+            r#"("day", [Some("2024-03-18"), Some("1970-01-01")])"#,
+            r#"("at", [Some("1970-01-01T00:00:00"), Some("1970-01-01T00:00:01.500")])"#,
+            r#"("words", [Some("p\nq"), None])"#,
+            r#"("parts.part", [Some("in"), None])"#,
+            r#"("lists", [None, None])"#,
+        ];
+        let bytes = bytes_of(&[all]);
+        assert_eq!(
+            told("a.parquet", &bytes),
+            format!("[{}]", expected.join(", "))
+        );
+        let (_folder, spec) = file("a.parquet", &bytes);
+        let table = open(&spec).unwrap().read_all().unwrap();
+        let lists = table.batch.column_by_name("lists").unwrap();
+        assert_eq!(lists.as_list::<i64>().value(0).null_count(), 1);
+        assert_eq!(table.bytes, bytes.len() as u64);
+    }
+
+    #[test]
+    fn a_folder_of_partitions_is_one_table() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, values) in [
+            ("b.parquet", vec![3]),
+            ("a.parquet", vec![1, 2]),
+            ("c.txt", vec![9]),
+        ] {
+            std::fs::write(folder.path().join(name), bytes_of(&[small(values)])).unwrap();
+        }
+        let read = |text: &str| {
+            let spec = SourceSpec::parse(text, folder.path()).unwrap();
+            let table = open(&spec).and_then(|source| source.read_all());
+            table.map(|table| (format!("{:?}", shown(&table.batch)), table.fingerprint))
+        };
+        let expected = r#"[("n", [Some("1"), Some("2"), Some("3")])]"#;
+        assert_eq!(read("parquet:.").unwrap().0, expected);
+        assert_eq!(read("*.parquet").unwrap(), read("parquet:.").unwrap());
+        assert_eq!(
+            read("a*.parquet").unwrap().0,
+            r#"[("n", [Some("1"), Some("2")])]"#
+        );
+        assert!(matches!(
+            read("x*.parquet"),
+            Err(ReadError::NoPartitions { .. })
+        ));
+        let other = batch(vec![("m", Arc::new(Int64Array::from(vec![1])))]);
+        std::fs::write(folder.path().join("d.parquet"), bytes_of(&[other])).unwrap();
+        assert!(
+            matches!(read("parquet:."), Err(ReadError::Partitions { column, .. }) if column == "n")
+        );
+    }
+
+    #[test]
+    fn a_stream_reads_only_what_is_wanted() {
+        let all = batch(vec![
+            ("n", Arc::new(StringArray::from(vec!["1", "x", "3"]))),
+            ("code", Arc::new(Int64Array::from(vec![1, 2, 3]))),
+            ("other", Arc::new(Int64Array::from(vec![1, 2, 3]))),
+        ]);
+        let (_folder, spec) = file("a.parquet", &bytes_of(&[all]));
+        let source = open(&spec).unwrap();
+        let mut hints = Hints::default();
+        hints.want("n", RawKind::Number);
+        hints.want("code", RawKind::NumberName);
+        let batches = streamed(source.as_ref(), &hints, 2).unwrap();
+        let told: Vec<String> = batches.iter().map(|b| format!("{:?}", shown(b))).collect();
+        assert_eq!(
+            told,
+            [
+                r#"[("n", [Some("1"), Some("inf")]), ("code", [Some("1"), Some("2")])]"#,
+                r#"[("n", [Some("3")]), ("code", [Some("3")])]"#,
+            ]
+        );
+        assert_eq!(
+            source.meter().fingerprint(),
+            Some(source.read_all().unwrap().fingerprint)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        let map =
+            MapArray::new_from_strings(["a"].into_iter(), &Int32Array::from(vec![1]), &[0, 1])
+                .unwrap();
+        let map = batch(vec![("m", Arc::new(map))]);
+        assert!(
+            told("a.parquet", &bytes_of(&[map]))
+                .starts_with("a.parquet: column \"m\" has the type Map")
+        );
+        assert_eq!(told("a.parquet", b""), "a.parquet is empty");
+        assert!(
+            told("a.parquet", b"a,b\n1,2\n")
+                .starts_with("a.parquet is no Parquet file that can be read")
+        );
+        let none = bytes_of(&[small(vec![])]);
+        assert_eq!(
+            told("a.parquet", &none),
+            "a.parquet has a header but no rows"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn damaged_bytes_are_refused_or_read(at in 0usize..600, byte in any::<u8>()) {
+            let mut bytes = bytes_of(&[small((0..50).collect())]);
+            let place = at % bytes.len();
+            bytes[place] = byte;
+            let _ = told("a.parquet", &bytes);
+        }
+    }
 }

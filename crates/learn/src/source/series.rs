@@ -93,10 +93,8 @@ impl Series {
     /// The table has no key column, has one of the columns already, or shares no key although it has rows.
     pub fn join(&self, main: &RecordBatch) -> Result<RecordBatch, ReadError> {
         let keys = frame::texts(column(main, &self.key, "the table")?);
-        let places: Vec<Option<&Vec<Option<u32>>>> = keys
-            .iter()
-            .map(|key| self.places.get(key?))
-            .collect();
+        let places: Vec<Option<&Vec<Option<u32>>>> =
+            keys.iter().map(|key| self.places.get(key?)).collect();
         if !places.is_empty() && places.iter().all(Option::is_none) {
             return Err(ReadError::SeriesApart {
                 file: self.file.clone(),
@@ -163,7 +161,10 @@ fn rows_by_key(
             Some(of_key) => of_key,
             None => rows.entry(key.to_owned()).or_default(),
         };
-        if of_key.insert(sortable(orders.value(row)), row as u32).is_some() {
+        if of_key
+            .insert(sortable(orders.value(row)), row as u32)
+            .is_some()
+        {
             return Err(ReadError::SeriesTwice {
                 file: file.clone(),
                 key: key.to_owned(),
@@ -177,7 +178,11 @@ fn rows_by_key(
 fn sortable(number: f64) -> u64 {
     // Adding zero makes a negative zero positive.
     let bits = (number + 0.0).to_bits();
-    if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
+    if bits >> 63 == 0 {
+        bits | 1 << 63
+    } else {
+        !bits
+    }
 }
 
 /// The commonest number of rows per key; of equally common ones the largest.
@@ -196,7 +201,10 @@ fn places_of(
     numbered: Option<&[u64]>,
 ) -> Vec<Option<u32>> {
     if let Some(orders) = numbered {
-        return orders.iter().map(|order| rows.get(order).copied()).collect();
+        return orders
+            .iter()
+            .map(|order| rows.get(order).copied())
+            .collect();
     }
     let newest = rows.values().skip(rows.len().saturating_sub(steps));
     let absent = steps - rows.len().min(steps);
@@ -214,4 +222,111 @@ fn numbers_of(batch: &RecordBatch, name: &str, file: &str) -> Result<Float64Arra
         });
     }
     Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{SourceSpec, open, testing};
+
+    fn table(text: &str) -> RecordBatch {
+        let (_folder, spec) = testing::file("a.csv", text.as_bytes());
+        open(&spec).unwrap().read_all().unwrap().batch
+    }
+
+    fn spec() -> SeriesSpec {
+        SeriesSpec {
+            source: "series.csv".into(),
+            key: "id".into(),
+            order: "step".into(),
+            columns: vec!["hr".into()],
+            steps: None,
+        }
+    }
+
+    fn sequences(batch: &RecordBatch, name: &str) -> Vec<Option<Vec<f64>>> {
+        use arrow_array::cast::AsArray;
+        let lists = batch.column_by_name(name).unwrap().as_list::<i64>();
+        let numbers = |row: usize| {
+            let (numbers, _) = frame::numbers(&lists.value(row));
+            numbers.iter().map(|n| n.unwrap_or(-1.0)).collect()
+        };
+        (0..lists.len())
+            .map(|row| lists.is_valid(row).then(|| numbers(row)))
+            .collect()
+    }
+
+    #[test]
+    fn each_value_goes_to_its_step() {
+        let long = table("id,step,hr\n7,2,72\n7,1,71\n8,1,81\n8,2,\n9,2,92\n");
+        let series = Series::new(&long, &spec()).unwrap();
+        assert_eq!((series.steps(), series.keys()), (2, 3));
+        let joined = series
+            .join(&table("id,age\n9,1\n10,2\n7,3\n8,4\n"))
+            .unwrap();
+        let expected = [
+            Some(vec![-1.0, 92.0]),
+            None,
+            Some(vec![71.0, 72.0]),
+            Some(vec![81.0, -1.0]),
+        ];
+        assert_eq!(sequences(&joined, "hr"), expected);
+    }
+
+    #[test]
+    fn without_numbered_steps_the_newest_count() {
+        let long = table("id,step,hr\n7,10,1\n7,20,2\n7,30,3\n8,5,4\n8,6,5\n9,1,6\n9,2,7\n6,9,8\n");
+        let series = Series::new(&long, &spec()).unwrap();
+        assert_eq!(series.steps(), 2);
+        let joined = series.join(&table("id\n7\n8\n6\n")).unwrap();
+        let expected = [
+            Some(vec![2.0, 3.0]),
+            Some(vec![4.0, 5.0]),
+            Some(vec![-1.0, 8.0]),
+        ];
+        assert_eq!(sequences(&joined, "hr"), expected);
+    }
+
+    #[test]
+    fn what_does_not_join_is_told() {
+        let main = table("id,hr\n7,1\n");
+        let long = "id,step,hr\n7,1,1\n7,2,2\n";
+        let told = |long: &str, spec: &SeriesSpec, main: &RecordBatch| {
+            let joined = Series::new(&table(long), spec).and_then(|series| series.join(main));
+            joined.unwrap_err().to_string()
+        };
+        let other = SeriesSpec {
+            order: "steps".into(),
+            ..spec()
+        };
+        assert_eq!(
+            told(long, &other, &main),
+            "series.csv has no column \"steps\""
+        );
+        assert_eq!(
+            told(long, &spec(), &main),
+            "series.csv: the table already has a column \"hr\""
+        );
+        assert_eq!(
+            told("id,step,hr\n7,1,1\n7,1,2\n", &spec(), &main),
+            "series.csv: key \"7\" has two rows with the order 1"
+        );
+        assert_eq!(
+            told("id,step,hr\n7,x,1\n", &spec(), &main),
+            "series.csv, row 1: the order \"x\" is no number"
+        );
+        assert_eq!(
+            told(long, &spec(), &table("id\n8\n")),
+            "series.csv: none of its keys is in the table's column \"id\""
+        );
+        let text = SeriesSpec {
+            columns: vec!["hr".into()],
+            ..spec()
+        };
+        assert_eq!(
+            told("id,step,hr\n7,1,high\n", &text, &main),
+            "series.csv: column \"hr\" is not made of numbers"
+        );
+        assert!(SourceSpec::parse(&spec().source, std::path::Path::new("")).is_ok());
+    }
 }

@@ -15,7 +15,13 @@ use std::fmt::Write;
 const FEATURES_SHOWN_MAX: usize = 12;
 
 /// The card as Markdown.
-pub(super) fn write(manifest: &Manifest, report: &Report, baseline: &Baseline, recipe: &Recipe, notes: &[String]) -> String {
+pub(super) fn write(
+    manifest: &Manifest,
+    report: &Report,
+    baseline: &Baseline,
+    recipe: &Recipe,
+    notes: &[String],
+) -> String {
     let mut card = String::new();
     let sections = [
         head(manifest),
@@ -39,21 +45,39 @@ pub(super) fn write(manifest: &Manifest, report: &Report, baseline: &Baseline, r
 }
 
 fn head(manifest: &Manifest) -> String {
-    let mut text = format!("# {} {} (version {})\n\n", manifest.name, manifest.label, manifest.version);
+    let mut text = format!(
+        "# {} {} (version {})\n\n",
+        manifest.name, manifest.label, manifest.version
+    );
     if !manifest.description.is_empty() {
         let _ = writeln!(text, "{}\n", manifest.description);
     }
-    let _ = writeln!(text, "Made on {} by {}.", manifest.created, manifest.made_by);
+    let _ = writeln!(
+        text,
+        "Made on {} by {}.",
+        manifest.created, manifest.made_by
+    );
     text
 }
 
 fn purpose(manifest: &Manifest) -> String {
     let what = match (&manifest.outputs, manifest.task) {
         (Outputs::Number { name }, _) => format!("It estimates **{name}** as a number."),
-        (Outputs::Labels { names }, _) => format!("It says which of these labels apply: {}.", list(names)),
-        (Outputs::Segments { names }, _) => format!("It assigns each row to one of {} segments: {}.", names.len(), list(names)),
-        (Outputs::Classes { names }, Task::Ordered) => format!("It chooses one of these levels, lowest first: {}.", list(names)),
-        (Outputs::Classes { names }, _) => format!("It chooses one of these classes: {}.", list(names)),
+        (Outputs::Labels { names }, _) => {
+            format!("It says which of these labels apply: {}.", list(names))
+        }
+        (Outputs::Segments { names }, _) => format!(
+            "It assigns each row to one of {} segments: {}.",
+            names.len(),
+            list(names)
+        ),
+        (Outputs::Classes { names }, Task::Ordered) => format!(
+            "It chooses one of these levels, lowest first: {}.",
+            list(names)
+        ),
+        (Outputs::Classes { names }, _) => {
+            format!("It chooses one of these classes: {}.", list(names))
+        }
     };
     format!(
         "## What it is for\n\n{what} Its answers are meant to support a person who decides; they are patterns in past data and not \
@@ -67,13 +91,26 @@ fn data(manifest: &Manifest, baseline: &Baseline) -> String {
         let _ = writeln!(
             text,
             "{} rows were read from `{}` (SHA-256 `{}`). {} rows were held out to measure it; the weights were fitted on {} rows.\n",
-            data.rows, data.source, data.sha256.short(), data.rows_validation, data.rows_fitted
+            data.rows,
+            data.source,
+            data.sha256.short(),
+            data.rows_validation,
+            data.rows_fitted
         );
     }
     let _ = writeln!(text, "| feature | type | missing |\n| --- | --- | --- |");
     for feature in manifest.schema.features() {
-        let missing = baseline.features.get(&feature.name).map_or(0.0, missing_share);
-        let _ = writeln!(text, "| {} | {} | {:.1} % |", feature.name, feature.kind.word(), missing * 100.0);
+        let missing = baseline
+            .features
+            .get(&feature.name)
+            .map_or(0.0, missing_share);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {:.1} % |",
+            feature.name,
+            feature.kind.word(),
+            missing * 100.0
+        );
     }
     if !baseline.target.is_empty() {
         let _ = writeln!(text, "\n| outcome | share of rows |\n| --- | --- |");
@@ -82,10 +119,16 @@ fn data(manifest: &Manifest, baseline: &Baseline) -> String {
         }
     }
     if !baseline.groups.is_empty() {
-        text.push_str("\nWho is in it:\n\n| attribute | group | share of rows |\n| --- | --- | --- |\n");
+        text.push_str(
+            "\nWho is in it:\n\n| attribute | group | share of rows |\n| --- | --- | --- |\n",
+        );
         for (attribute, groups) in &baseline.groups {
             for (group, rates) in groups {
-                let _ = writeln!(text, "| {attribute} | {group} | {:.1} % |", rates.share * 100.0);
+                let _ = writeln!(
+                    text,
+                    "| {attribute} | {group} | {:.1} % |",
+                    rates.share * 100.0
+                );
             }
         }
     }
@@ -105,23 +148,42 @@ fn missing_share(distribution: &crate::baseline::Distribution) -> f64 {
 }
 
 fn quality(evaluation: &Evaluation, refitted: bool) -> String {
-    let mut text = format!("## How good it is\n\nMeasured on {} rows that it had not seen", evaluation.rows);
+    let mut text = format!(
+        "## How good it is\n\nMeasured on {} rows that it had not seen",
+        evaluation.rows
+    );
     text.push_str(match refitted {
         true => "; afterwards the same settings were fitted once more on all rows, because data is scarce.\n\n",
         false => ".\n\n",
     });
     text.push_str("| metric | value | 95 % interval |\n| --- | --- | --- |\n");
     for (name, metric) in &evaluation.metrics {
-        let _ = writeln!(text, "| {name} | {:.4} | {} |", metric.value, interval(metric));
+        let _ = writeln!(
+            text,
+            "| {name} | {:.4} | {} |",
+            metric.value,
+            interval(metric)
+        );
     }
     if !evaluation.classes.is_empty() {
-        text.push_str("\n| class | rows | precision | recall | F1 |\n| --- | --- | --- | --- | --- |\n");
+        text.push_str(
+            "\n| class | rows | precision | recall | F1 |\n| --- | --- | --- | --- | --- |\n",
+        );
         for class in &evaluation.classes {
-            let value = |name: &str| class.metrics.get(name).map_or("—".to_owned(), |m| format!("{:.3}", m.value));
+            let value = |name: &str| {
+                class
+                    .metrics
+                    .get(name)
+                    .map_or("—".to_owned(), |m| format!("{:.3}", m.value))
+            };
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {} | {} |",
-                class.name, class.rows, value("precision"), value("recall"), value("f1")
+                class.name,
+                class.rows,
+                value("precision"),
+                value("recall"),
+                value("f1")
             );
         }
     }
@@ -137,25 +199,51 @@ fn groups(evaluation: &Evaluation) -> String {
     }
     let mut text = "## How it treats groups\n".to_owned();
     for of in &evaluation.groups {
-        let headline = of.groups.iter().filter_map(|group| group.metrics.as_ref()).next();
+        let headline = of
+            .groups
+            .iter()
+            .filter_map(|group| group.metrics.as_ref())
+            .next();
         let shown: Vec<&str> = ["accuracy", "log_loss", "mae", "selection_rate"]
             .into_iter()
             .filter(|name| headline.is_some_and(|metrics| metrics.contains_key(*name)))
             .collect();
-        let _ = writeln!(text, "\n**{}**\n\n| group | rows | {} |", of.attribute, shown.join(" | "));
-        let _ = writeln!(text, "| --- | --- | {} |", vec!["---"; shown.len().max(1)].join(" | "));
+        let _ = writeln!(
+            text,
+            "\n**{}**\n\n| group | rows | {} |",
+            of.attribute,
+            shown.join(" | ")
+        );
+        let _ = writeln!(
+            text,
+            "| --- | --- | {} |",
+            vec!["---"; shown.len().max(1)].join(" | ")
+        );
         for group in &of.groups {
             let cells = shown.iter().map(|name| {
-                let metric = group.metrics.as_ref().and_then(|metrics| metrics.get(*name));
+                let metric = group
+                    .metrics
+                    .as_ref()
+                    .and_then(|metrics| metrics.get(*name));
                 metric.map_or("too few rows".to_owned(), |m| format!("{:.3}", m.value))
             });
-            let _ = writeln!(text, "| {} | {} | {} |", group.value, group.rows, cells.collect::<Vec<_>>().join(" | "));
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} |",
+                group.value,
+                group.rows,
+                cells.collect::<Vec<_>>().join(" | ")
+            );
         }
         for (name, difference) in &of.differences {
             let _ = writeln!(
                 text,
                 "\n{}: {:.3} ({}), highest for {}, lowest for {}.",
-                name.replace('_', " "), difference.metric.value, interval(&difference.metric), difference.highest, difference.lowest
+                name.replace('_', " "),
+                difference.metric.value,
+                interval(&difference.metric),
+                difference.highest,
+                difference.lowest
             );
         }
     }
@@ -168,32 +256,61 @@ fn calibration(report: &Report) -> String {
     }
     let mut text =
         "## How far its confidence can be trusted\n\n| it said | it was right | rows |\n| --- | --- | --- |\n".to_owned();
-    for bin in report.evaluation.reliability.iter().filter(|bin| bin.weight > 0.0) {
+    for bin in report
+        .evaluation
+        .reliability
+        .iter()
+        .filter(|bin| bin.weight > 0.0)
+    {
         let _ = writeln!(
             text,
             "| {:.0} % | {:.0} % | {:.0} |",
-            bin.mean_confidence * 100.0, bin.share_right * 100.0, bin.weight
+            bin.mean_confidence * 100.0,
+            bin.share_right * 100.0,
+            bin.weight
         );
     }
     text
 }
 
 fn segments(report: &Report) -> String {
-    let Some(segments) = &report.segments else { return String::new() };
+    let Some(segments) = &report.segments else {
+        return String::new();
+    };
     let mut text = "## The segments\n\n| segment | rows | share | what sets it apart |\n| --- | --- | --- | --- |\n".to_owned();
     for profile in &segments.profiles {
-        let phrases: Vec<&str> = profile.traits.iter().take(4).map(|of| of.phrase.as_str()).collect();
-        let _ = writeln!(text, "| {} | {} | {:.1} % | {} |", profile.name, profile.size, profile.share * 100.0, phrases.join(", "));
+        let phrases: Vec<&str> = profile
+            .traits
+            .iter()
+            .take(4)
+            .map(|of| of.phrase.as_str())
+            .collect();
+        let _ = writeln!(
+            text,
+            "| {} | {} | {:.1} % | {} |",
+            profile.name,
+            profile.size,
+            profile.share * 100.0,
+            phrases.join(", ")
+        );
     }
     if let Some(choice) = &segments.choice {
         let _ = writeln!(text, "\n{}", choice.reason);
-        choice.cautions.iter().for_each(|caution| drop(writeln!(text, "\n{caution}")));
+        choice
+            .cautions
+            .iter()
+            .for_each(|caution| drop(writeln!(text, "\n{caution}")));
     }
     text
 }
 
 fn reasons(report: &Report) -> String {
-    let strongest: Vec<_> = report.importance.iter().filter(|of| of.share > 0.0).take(FEATURES_SHOWN_MAX).collect();
+    let strongest: Vec<_> = report
+        .importance
+        .iter()
+        .filter(|of| of.share > 0.0)
+        .take(FEATURES_SHOWN_MAX)
+        .collect();
     if strongest.is_empty() {
         return String::new();
     }
@@ -212,10 +329,20 @@ fn effect_table(effect: &Effect) -> String {
     const OUTPUTS_SHOWN_MAX: usize = 5;
     let outputs: Vec<&String> = effect.outputs.iter().take(OUTPUTS_SHOWN_MAX).collect();
     let names: Vec<&str> = outputs.iter().map(|name| name.as_str()).collect();
-    let mut text = format!("\nIf only **{}** changed, the mean answer would be:\n\n| {} | {} |\n", effect.feature, effect.feature, names.join(" | "));
+    let mut text = format!(
+        "\nIf only **{}** changed, the mean answer would be:\n\n| {} | {} |\n",
+        effect.feature,
+        effect.feature,
+        names.join(" | ")
+    );
     let _ = writeln!(text, "| --- | {} |", vec!["---"; names.len()].join(" | "));
     for point in &effect.points {
-        let means: Vec<String> = point.means.iter().take(OUTPUTS_SHOWN_MAX).map(|mean| format!("{mean:.3}")).collect();
+        let means: Vec<String> = point
+            .means
+            .iter()
+            .take(OUTPUTS_SHOWN_MAX)
+            .map(|mean| format!("{mean:.3}"))
+            .collect();
         let _ = writeln!(text, "| {} | {} |", point.value, means.join(" | "));
     }
     text
@@ -225,10 +352,19 @@ fn gates(gates: &[GateResult]) -> String {
     if gates.is_empty() {
         return String::new();
     }
-    let mut text = "## Gates\n\n| gate | limit | measured | passed |\n| --- | --- | --- | --- |\n".to_owned();
+    let mut text =
+        "## Gates\n\n| gate | limit | measured | passed |\n| --- | --- | --- | --- |\n".to_owned();
     for gate in gates {
-        let measured = gate.measured.map_or("—".to_owned(), |measured| format!("{measured:.4}"));
-        let _ = writeln!(text, "| {} | {} | {measured} | {} |", gate.name, gate.limit, if gate.passed { "yes" } else { "**no**" });
+        let measured = gate
+            .measured
+            .map_or("—".to_owned(), |measured| format!("{measured:.4}"));
+        let _ = writeln!(
+            text,
+            "| {} | {} | {measured} | {} |",
+            gate.name,
+            gate.limit,
+            if gate.passed { "yes" } else { "**no**" }
+        );
     }
     text
 }
@@ -243,9 +379,13 @@ fn how(manifest: &Manifest, notes: &[String]) -> String {
         .collect();
     let mut text = format!(
         "## How it was made\n\n{}. Seed {}. Training took {:.1} s.\n",
-        parameters.join(", "), manifest.lineage.seed, manifest.lineage.seconds
+        parameters.join(", "),
+        manifest.lineage.seed,
+        manifest.lineage.seconds
     );
-    notes.iter().for_each(|note| drop(writeln!(text, "\n- {note}")));
+    notes
+        .iter()
+        .for_each(|note| drop(writeln!(text, "\n- {note}")));
     text
 }
 
@@ -259,7 +399,11 @@ fn limits(manifest: &Manifest, recipe: &Recipe) -> String {
         .collect();
     if !protected.is_empty() {
         let names: Vec<&str> = protected.iter().map(|name| name.as_str()).collect();
-        let _ = writeln!(text, "- It uses {} itself, which is a protected attribute: know why, or drop it.", names.join(", "));
+        let _ = writeln!(
+            text,
+            "- It uses {} itself, which is a protected attribute: know why, or drop it.",
+            names.join(", ")
+        );
     }
     for warning in &manifest.warnings {
         let _ = writeln!(text, "- {warning}");
@@ -286,6 +430,10 @@ fn interval(metric: &Metric) -> String {
 fn list(names: &[String]) -> String {
     const SHOWN_MAX: usize = 12;
     let shown: Vec<&str> = names.iter().take(SHOWN_MAX).map(String::as_str).collect();
-    let more = if names.len() > SHOWN_MAX { format!(" and {} more", names.len() - SHOWN_MAX) } else { String::new() };
+    let more = if names.len() > SHOWN_MAX {
+        format!(" and {} more", names.len() - SHOWN_MAX)
+    } else {
+        String::new()
+    };
     format!("{}{more}", shown.join(", "))
 }

@@ -45,20 +45,40 @@ pub(super) struct Chosen {
 
 /// The parts of the learning rows that are learned from and left out in turn; with one fold, a single part.
 pub(super) fn plan(problem: &Problem<'_>, rows: &[u32], folds: usize) -> Vec<Sides> {
-    let keys: Option<Vec<u64>> = problem.keys.map(|keys| rows.iter().map(|row| keys[*row as usize]).collect());
-    let codes: Option<Vec<u32>> =
-        problem.target.codes().map(|codes| rows.iter().map(|row| codes[*row as usize]).collect());
+    let keys: Option<Vec<u64>> = problem
+        .keys
+        .map(|keys| rows.iter().map(|row| keys[*row as usize]).collect());
+    let codes: Option<Vec<u32>> = problem
+        .target
+        .codes()
+        .map(|codes| rows.iter().map(|row| codes[*row as usize]).collect());
     if folds > 1 {
-        let fold_of = split::folds(folds, codes.as_deref(), keys.as_deref(), rows.len(), problem.seed);
-        return (0..folds as u32).map(|fold| split::sides_of_fold(rows, &fold_of, fold)).collect();
+        let fold_of = split::folds(
+            folds,
+            codes.as_deref(),
+            keys.as_deref(),
+            rows.len(),
+            problem.seed,
+        );
+        return (0..folds as u32)
+            .map(|fold| split::sides_of_fold(rows, &fold_of, fold))
+            .collect();
     }
     let rule = match &keys {
         Some(keys) => split::Rule::Together(keys),
         None => split::Rule::Stratified(codes.as_deref()),
     };
     let places = split::divide(rows.len(), INNER_SHARE, rule, problem.seed ^ 0x1);
-    let pick = |places: Vec<u32>| places.into_iter().map(|place| rows[place as usize]).collect();
-    vec![Sides { training: pick(places.training), validation: pick(places.validation) }]
+    let pick = |places: Vec<u32>| {
+        places
+            .into_iter()
+            .map(|place| rows[place as usize])
+            .collect()
+    };
+    vec![Sides {
+        training: pick(places.training),
+        validation: pick(places.validation),
+    }]
 }
 
 /// The loss by which settings are compared: log loss for classes and labels, squared or absolute error for numbers.
@@ -70,7 +90,11 @@ pub(super) fn loss(target: &Target, rows: &[u32], scores: &[f64], is_absolute: b
         Target::Classes { codes, .. } => log(scores[codes[*row as usize] as usize]),
         Target::Labels { names, flags } => {
             let truth = &flags[*row as usize * names.len()..];
-            scores.iter().zip(truth).map(|(p, holds)| log(if *holds { *p } else { 1.0 - p })).sum::<f64>()
+            scores
+                .iter()
+                .zip(truth)
+                .map(|(p, holds)| log(if *holds { *p } else { 1.0 - p }))
+                .sum::<f64>()
                 / names.len() as f64
         }
         Target::Numbers(numbers) => {
@@ -79,13 +103,18 @@ pub(super) fn loss(target: &Target, rows: &[u32], scores: &[f64], is_absolute: b
         }
         Target::Nothing { .. } => 0.0,
     };
-    rows.iter().zip(scores.chunks_exact(width.max(1))).map(of_row).sum::<f64>() / rows.len().max(1) as f64
+    rows.iter()
+        .zip(scores.chunks_exact(width.max(1)))
+        .map(of_row)
+        .sum::<f64>()
+        / rows.len().max(1) as f64
 }
 
 impl Evidence {
     /// Adds the scores of rows that were left out.
     pub(super) fn add(&mut self, problem: &Problem<'_>, rows: &[u32], scores: Vec<f64>) {
-        self.by_fold.push(loss(problem.target, rows, &scores, false));
+        self.by_fold
+            .push(loss(problem.target, rows, &scores, false));
         self.rows.extend_from_slice(rows);
         self.scores.extend(scores);
     }
@@ -93,18 +122,32 @@ impl Evidence {
     /// The loss of each fold, when there were several.
     pub(super) fn cross_validation(&self, problem: &Problem<'_>) -> Option<CrossValidation> {
         let folds = self.by_fold.len();
-        let metric = if problem.target.task().has_classes() { "log_loss" } else { "mse" };
+        let metric = if problem.target.task().has_classes() {
+            "log_loss"
+        } else {
+            "mse"
+        };
         let mean = self.by_fold.iter().sum::<f64>() / folds.max(1) as f64;
-        (folds > 1).then(|| CrossValidation { metric: metric.into(), mean, folds: self.by_fold.clone() })
+        (folds > 1).then(|| CrossValidation {
+            metric: metric.into(),
+            mean,
+            folds: self.by_fold.clone(),
+        })
     }
 
     /// Chooses calibration, thresholds and coverage.
-    pub(super) fn choose(&self, recipe: &Recipe, problem: &Problem<'_>) -> Result<Chosen, TrainError> {
+    pub(super) fn choose(
+        &self,
+        recipe: &Recipe,
+        problem: &Problem<'_>,
+    ) -> Result<Chosen, TrainError> {
         let target = problem.target.take(&self.rows);
-        let weights: Option<Vec<f64>> =
-            problem.weights.map(|weights| self.rows.iter().map(|row| weights[*row as usize]).collect());
-        let keys: Option<Vec<u64>> =
-            problem.keys.map(|keys| self.rows.iter().map(|row| keys[*row as usize]).collect());
+        let weights: Option<Vec<f64>> = problem
+            .weights
+            .map(|weights| self.rows.iter().map(|row| weights[*row as usize]).collect());
+        let keys: Option<Vec<u64>> = problem
+            .keys
+            .map(|keys| self.rows.iter().map(|row| keys[*row as usize]).collect());
         match &target {
             Target::Classes { names, codes, .. } => {
                 self.choose_for_classes(recipe, names, codes, weights.as_deref(), keys.as_deref())
@@ -155,7 +198,12 @@ impl Evidence {
             }
             let tuning = thresholds::tune(&calibrated, &wishes, LEVEL)
                 .map_err(|error| threshold_error(recipe, &error))?;
-            chosen.notes.extend(tuning.achieved.iter().map(|achieved| sentence(names, achieved)));
+            chosen.notes.extend(
+                tuning
+                    .achieved
+                    .iter()
+                    .map(|achieved| sentence(names, achieved)),
+            );
             chosen.answering.decision = Some(tuning.rule);
             chosen.thresholds = tuning.achieved;
         }
@@ -168,7 +216,12 @@ impl Evidence {
     }
 }
 
-fn calibrate_on(recipe: &Recipe, evidence: &calibrate::Evidence<'_>, keys: Option<&[u64]>, chosen: &mut Chosen) {
+fn calibrate_on(
+    recipe: &Recipe,
+    evidence: &calibrate::Evidence<'_>,
+    keys: Option<&[u64]>,
+    chosen: &mut Chosen,
+) {
     let request = match recipe.train.calibrate {
         Calibrate::None => return,
         Calibrate::Auto => Request::Auto,
@@ -176,7 +229,11 @@ fn calibrate_on(recipe: &Recipe, evidence: &calibrate::Evidence<'_>, keys: Optio
         Calibrate::Isotonic => Request::Only(Method::Isotonic),
         Calibrate::Temperature => Request::Only(Method::Temperature),
     };
-    let options = calibrate::Options { seed: recipe.train.seed, subjects: keys, ..Default::default() };
+    let options = calibrate::Options {
+        seed: recipe.train.seed,
+        subjects: keys,
+        ..Default::default()
+    };
     match calibrate::calibrate(evidence, request, &options) {
         Ok(calibration) => {
             chosen.notes.push(format!(
@@ -188,7 +245,9 @@ fn calibrate_on(recipe: &Recipe, evidence: &calibrate::Evidence<'_>, keys: Optio
             chosen.answering.calibrator = Some(calibration.calibrator.clone());
             chosen.calibration = Some(calibration);
         }
-        Err(reason) => chosen.notes.push(format!("probabilities are not calibrated: {reason}")),
+        Err(reason) => chosen
+            .notes
+            .push(format!("probabilities are not calibrated: {reason}")),
     }
 }
 
@@ -202,33 +261,48 @@ fn method_word(method: Method) -> &'static str {
 }
 
 fn apply(answering: &Answering, scores: &mut [f64], width: usize) {
-    scores.chunks_exact_mut(width).for_each(|row| answering.calibrate(row));
+    scores
+        .chunks_exact_mut(width)
+        .for_each(|row| answering.calibrate(row));
 }
 
 fn wishes(recipe: &Recipe, names: &[String]) -> Result<Vec<Wish>, TrainError> {
-    let wish = |(class, wanted): &(String, Wanted)| {
-        let place = names.iter().position(|name| name == class).ok_or_else(|| TrainError::Threshold {
-            class: class.clone(),
-            reason: format!("the target has no such class, only {}", names.join(", ")),
-        })?;
-        Ok(Wish {
-            class: place as u32,
-            aim: match wanted {
-                Wanted::Recall(recall) => Aim::Recall(*recall),
-                Wanted::Precision(precision) => Aim::Precision(*precision),
-            },
-        })
-    };
+    let wish =
+        |(class, wanted): &(String, Wanted)| {
+            let place = names.iter().position(|name| name == class).ok_or_else(|| {
+                TrainError::Threshold {
+                    class: class.clone(),
+                    reason: format!("the target has no such class, only {}", names.join(", ")),
+                }
+            })?;
+            Ok(Wish {
+                class: place as u32,
+                aim: match wanted {
+                    Wanted::Recall(recall) => Aim::Recall(*recall),
+                    Wanted::Precision(precision) => Aim::Precision(*precision),
+                },
+            })
+        };
     recipe.train.thresholds.iter().map(wish).collect()
 }
 
 fn threshold_error(recipe: &Recipe, error: &thresholds::ThresholdError) -> TrainError {
-    let classes: Vec<&str> = recipe.train.thresholds.iter().map(|(class, _)| class.as_str()).collect();
-    TrainError::Threshold { class: classes.join(", "), reason: error.to_string() }
+    let classes: Vec<&str> = recipe
+        .train
+        .thresholds
+        .iter()
+        .map(|(class, _)| class.as_str())
+        .collect();
+    TrainError::Threshold {
+        class: classes.join(", "),
+        reason: error.to_string(),
+    }
 }
 
 fn sentence(names: &[String], achieved: &Achieved) -> String {
-    let precision = achieved.precision.map_or("no".to_owned(), |p| format!("{:.3}", p.value));
+    let precision = achieved
+        .precision
+        .map_or("no".to_owned(), |p| format!("{:.3}", p.value));
     format!(
         "threshold of {}: {:.4}, with recall {:.3} and {precision} precision on rows left out",
         names[achieved.class as usize], achieved.threshold, achieved.recall.value
@@ -247,18 +321,41 @@ fn set_label_thresholds(
     // A rare label hardly ever reaches one half, so each gets the threshold of its best F1 unless the recipe asks otherwise.
     for label in 0..names.len() as u32 {
         if wishes.iter().all(|wish| wish.class != label) {
-            wishes.push(Wish { class: label, aim: Aim::HighestF1 });
+            wishes.push(Wish {
+                class: label,
+                aim: Aim::HighestF1,
+            });
         }
     }
     let mut tuned = Vec::new();
     for wish in wishes {
         let label = wish.class as usize;
-        let codes: Vec<u32> = flags.iter().skip(label).step_by(names.len()).map(|flag| u32::from(*flag)).collect();
-        let pairs: Vec<f64> =
-            scores.iter().skip(label).step_by(names.len()).flat_map(|score| [1.0 - score, *score]).collect();
-        let is_asked = recipe.train.thresholds.iter().any(|(class, _)| *class == names[label]);
+        let codes: Vec<u32> = flags
+            .iter()
+            .skip(label)
+            .step_by(names.len())
+            .map(|flag| u32::from(*flag))
+            .collect();
+        let pairs: Vec<f64> = scores
+            .iter()
+            .skip(label)
+            .step_by(names.len())
+            .flat_map(|score| [1.0 - score, *score])
+            .collect();
+        let is_asked = recipe
+            .train
+            .thresholds
+            .iter()
+            .any(|(class, _)| *class == names[label]);
         let sample = Classified::new(&codes, &pairs, 2)?;
-        let tuning = match thresholds::tune(&sample, &[Wish { class: 1, aim: wish.aim }], LEVEL) {
+        let tuning = match thresholds::tune(
+            &sample,
+            &[Wish {
+                class: 1,
+                aim: wish.aim,
+            }],
+            LEVEL,
+        ) {
             Ok(tuning) => tuning,
             Err(error) if is_asked => return Err(threshold_error(recipe, &error)),
             // A label that never occurs among the rows left out keeps the common threshold.
@@ -266,7 +363,10 @@ fn set_label_thresholds(
         };
         for mut achieved in tuning.achieved {
             achieved.class = wish.class;
-            tuned.push(ClassThreshold { class: achieved.class, threshold: achieved.threshold });
+            tuned.push(ClassThreshold {
+                class: achieved.class,
+                threshold: achieved.threshold,
+            });
             if is_asked {
                 chosen.notes.push(sentence(names, &achieved));
             }
@@ -275,7 +375,8 @@ fn set_label_thresholds(
     }
     if !tuned.is_empty() {
         let rule = DecisionRule::new(names.len(), tuned);
-        let store = |error: ombud_engine::decision::DecisionError| TrainError::Store(error.to_string());
+        let store =
+            |error: ombud_engine::decision::DecisionError| TrainError::Store(error.to_string());
         chosen.answering.decision = Some(rule.map_err(store)?);
     }
     Ok(())
@@ -300,14 +401,19 @@ pub(super) fn search_linear(
         }
         let mut candidate = parameters.clone();
         if trial > 0 {
-            candidate.c = 10f64.powf(-2.0 + 4.0 * random.unit());
+            candidate.c = Some(10f64.powf(-2.0 + 4.0 * random.unit()));
         }
         let learner = LinearLearner::new(problem, &candidate);
-        let settings = format!("c = {:.4}", candidate.c);
+        let settings = penalty_text(&candidate);
         race.run(candidate.clone(), settings, parts.len(), |fold| {
             let part = &parts[fold];
             let fitted = learner.fit(&part.training, &Quiet(progress))?;
-            Ok(loss(problem.target, &part.validation, &score_rows(&fitted, problem, &part.validation), false))
+            Ok(loss(
+                problem.target,
+                &part.validation,
+                &score_rows(&fitted, problem, &part.validation),
+                false,
+            ))
         })?;
         progress.advance(trial as u64 + 1);
     }
@@ -316,6 +422,55 @@ pub(super) fn search_linear(
         *parameters = best;
     }
     Ok(race.trials)
+}
+
+/// Strengths compared when the recipe names none; text wants less of a penalty than scikit-learn's default of 1.
+const STRENGTHS: [f64; 3] = [1.0, 4.0, 16.0];
+
+/// Chooses the strength of the penalty on one part of the plan, when the recipe names none.
+pub(super) fn choose_penalty(
+    problem: &Problem<'_>,
+    parameters: &mut LinearParameters,
+    part: &Sides,
+    progress: &dyn Progress,
+) -> Result<Vec<Trial>, TrainError> {
+    let mut trials = Vec::new();
+    if parameters.c.is_some() {
+        return Ok(trials);
+    }
+    let mut best: Option<(f64, f64)> = None;
+    progress.start("choosing the penalty", Some(STRENGTHS.len() as u64));
+    for (done, c) in STRENGTHS.into_iter().enumerate() {
+        let candidate = LinearParameters {
+            c: Some(c),
+            ..parameters.clone()
+        };
+        let fitted =
+            LinearLearner::new(problem, &candidate).fit(&part.training, &Quiet(progress))?;
+        let loss = loss(
+            problem.target,
+            &part.validation,
+            &score_rows(&fitted, problem, &part.validation),
+            false,
+        );
+        trials.push(Trial {
+            settings: penalty_text(&candidate),
+            loss,
+            folds: 1,
+            is_pruned: false,
+        });
+        if best.is_none_or(|(least, _)| loss < least) {
+            best = Some((loss, c));
+        }
+        progress.advance(done as u64 + 1);
+    }
+    progress.finish();
+    parameters.c = best.map(|(_, c)| c);
+    Ok(trials)
+}
+
+fn penalty_text(parameters: &LinearParameters) -> String {
+    format!("c = {:.4}", parameters.c.unwrap_or(1.0))
 }
 
 /// Candidates against each other, fold by fold: one that lies behind the middle of the others is given up early.
@@ -331,7 +486,13 @@ pub(super) struct Race<P> {
 
 impl<P> Race<P> {
     pub(super) fn new(wanted: Search, started: Instant) -> Self {
-        Race { limit: Duration::from_secs(wanted.time.0), started, best: None, means: Vec::new(), trials: Vec::new() }
+        Race {
+            limit: Duration::from_secs(wanted.time.0),
+            started,
+            best: None,
+            means: Vec::new(),
+            trials: Vec::new(),
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -365,14 +526,21 @@ impl<P> Race<P> {
         if !is_pruned && self.best.as_ref().is_none_or(|(best, _)| mean < *best) {
             self.best = Some((mean, candidate));
         }
-        self.trials.push(Trial { settings, loss: mean, folds: folds_run, is_pruned });
+        self.trials.push(Trial {
+            settings,
+            loss: mean,
+            folds: folds_run,
+            is_pruned,
+        });
         Ok(())
     }
 
     /// Behind the median of the candidates that were measured on this fold before.
     fn is_behind(&self, fold: usize, mean: f64) -> bool {
         const CANDIDATES_MIN: usize = 4;
-        let Some(others) = self.means.get(fold) else { return false };
+        let Some(others) = self.means.get(fold) else {
+            return false;
+        };
         let mut others = others.clone();
         others.sort_by(f64::total_cmp);
         others.len() >= CANDIDATES_MIN && mean > others[others.len() / 2]
@@ -390,7 +558,10 @@ mod tests {
 
     #[test]
     fn a_candidate_behind_the_middle_is_given_up() {
-        let wanted = Search { trials: 10, time: Seconds(60) };
+        let wanted = Search {
+            trials: 10,
+            time: Seconds(60),
+        };
         let mut race = Race::new(wanted, Instant::now());
         for loss in [1.0, 2.0, 3.0, 4.0, 9.0, 0.5] {
             race.run(loss, String::new(), 3, |_| Ok(loss)).unwrap();

@@ -16,7 +16,9 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 /// Below this many learning rows everything is chosen out of fold and the forest is refitted on all rows.
-pub(super) const FEW_ROWS_MAX: usize = 20_000;
+const FEW_ROWS_MAX: usize = 60_000;
+/// The same when the recipe gives the rounds: then there is less to choose, and folds would cost more than they tell.
+const FEW_ROWS_MAX_GIVEN: usize = 20_000;
 /// Depths compared on few rows, unless the recipe gives one.
 const DEPTHS: [usize; 3] = [2, 4, 6];
 /// Learning rates of the two plans: slower where a fit costs little.
@@ -37,18 +39,34 @@ pub(super) fn make(
     progress.start("preparing the rows", None);
     let learner = ForestLearner::new(problem, &sides.training, progress)?;
     progress.finish();
-    let is_few = sides.training.len() < FEW_ROWS_MAX;
+    let rows_few = if parameters.rounds.is_some() {
+        FEW_ROWS_MAX_GIVEN
+    } else {
+        FEW_ROWS_MAX
+    };
+    let is_few = sides.training.len() < rows_few;
     let mut parameters = parameters.clone();
-    parameters.learning_rate.get_or_insert(if is_few { LEARNING_RATE_FEW } else { LEARNING_RATE_MANY });
-    let folds = recipe.train.cross_validate.unwrap_or(if is_few { FOLDS } else { 1 });
+    parameters.learning_rate.get_or_insert(if is_few {
+        LEARNING_RATE_FEW
+    } else {
+        LEARNING_RATE_MANY
+    });
+    let folds = recipe
+        .train
+        .cross_validate
+        .unwrap_or(if is_few { FOLDS } else { 1 });
     let mut trials = Vec::new();
     if let Some(wanted) = recipe.train.search {
         trials = search(problem, &learner, &mut parameters, wanted, progress)?;
     }
     if folds > 1 {
-        out_of_fold(recipe, problem, parameters, &learner, sides, folds, trials, progress)
+        out_of_fold(
+            recipe, problem, parameters, &learner, sides, folds, trials, progress,
+        )
     } else {
-        one_part(recipe, problem, parameters, &learner, sides, trials, progress)
+        one_part(
+            recipe, problem, parameters, &learner, sides, trials, progress,
+        )
     }
 }
 
@@ -69,7 +87,9 @@ fn attempt(
     shows: bool,
 ) -> Result<Attempt, TrainError> {
     let places = |rows: &[u32]| -> Vec<usize> {
-        rows.iter().filter_map(|row| learner.rows().binary_search(row).ok()).collect()
+        rows.iter()
+            .filter_map(|row| learner.rows().binary_search(row).ok())
+            .collect()
     };
     let (inside, outside) = (places(&part.training), places(&part.validation));
     let (rounds, watching) = match parameters.rounds {
@@ -80,11 +100,20 @@ fn attempt(
         if shows {
             progress.advance(round as u64 + 1);
         }
-        if progress.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if progress.is_stopped() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
     let grown = learner.fit(Some(&inside), watching, parameters, rounds, &mut on_round)?;
     let scores = learner.score(&grown, &outside);
-    Ok(Attempt { places: outside, scores, rounds: grown.rounds, grown })
+    Ok(Attempt {
+        places: outside,
+        scores,
+        rounds: grown.rounds,
+        grown,
+    })
 }
 
 #[expect(clippy::too_many_arguments, reason = "one plan, told whole")]
@@ -99,7 +128,9 @@ fn out_of_fold(
     progress: &dyn Progress,
 ) -> Result<Made, TrainError> {
     let plan = evidence::plan(problem, &sides.training, folds);
-    let depths: Vec<usize> = parameters.depth.map_or(DEPTHS.to_vec(), |depth| vec![depth]);
+    let depths: Vec<usize> = parameters
+        .depth
+        .map_or(DEPTHS.to_vec(), |depth| vec![depth]);
     let is_absolute = !matches!(parameters.loss, LossKind::Squared);
     let mut best: Option<(f64, usize, Vec<Attempt>)> = None;
     progress.start("growing out of fold", Some((depths.len() * folds) as u64));
@@ -109,39 +140,66 @@ fn out_of_fold(
         let mut sum = 0.0;
         for (fold, part) in plan.iter().enumerate() {
             let attempt = attempt(learner, &parameters, part, progress, false)?;
-            sum += loss(problem.target, &rows_at(learner, &attempt.places), &attempt.scores, is_absolute);
+            sum += loss(
+                problem.target,
+                &rows_at(learner, &attempt.places),
+                &attempt.scores,
+                is_absolute,
+            );
             attempts.push(attempt);
             progress.advance((tried * folds + fold + 1) as u64);
         }
         let mean = sum / folds as f64;
         if depths.len() > 1 {
-            trials.push(Trial { settings: format!("depth = {depth}"), loss: mean, folds, is_pruned: false });
+            trials.push(Trial {
+                settings: format!("depth = {depth}"),
+                loss: mean,
+                folds,
+                is_pruned: false,
+            });
         }
         if best.as_ref().is_none_or(|(loss, _, _)| mean < *loss) {
             best = Some((mean, *depth, attempts));
         }
     }
     progress.finish();
-    let (_, depth, attempts) = best.ok_or_else(|| TrainError::Store("no depth was tried".into()))?;
+    let (_, depth, attempts) =
+        best.ok_or_else(|| TrainError::Store("no depth was tried".into()))?;
     parameters.depth = Some(depth);
     let mut rounds: Vec<usize> = attempts.iter().map(|attempt| attempt.rounds).collect();
     rounds.sort_unstable();
-    let agreed = parameters.rounds.unwrap_or_else(|| ((rounds[rounds.len() / 2] as f64 * ROUNDS_FOR_ALL) as usize).max(1));
+    let agreed = parameters
+        .rounds
+        .unwrap_or_else(|| ((rounds[rounds.len() / 2] as f64 * ROUNDS_FOR_ALL) as usize).max(1));
     let mut evidence = Evidence::default();
     for attempt in attempts {
         evidence.add(problem, &rows_at(learner, &attempt.places), attempt.scores);
     }
     let chosen = evidence.choose(recipe, problem)?;
-    let mut notes = vec![format!("depth {depth} and {agreed} rounds, chosen on {folds} folds")];
+    let mut notes = vec![format!(
+        "depth {depth} and {agreed} rounds, chosen on {folds} folds"
+    )];
     notes.extend(chosen.notes);
-    let measured = grow_all(learner, &parameters, agreed, "growing, to measure", progress)?;
+    let measured = grow_all(
+        learner,
+        &parameters,
+        agreed,
+        "growing, to measure",
+        progress,
+    )?;
     let refits = recipe.train.refit.unwrap_or(true);
     let (shipped, measured, rows_fitted) = if refits {
         let all: Vec<u32> = (0..problem.target.rows() as u32).collect();
         progress.start("preparing all rows", None);
         let learner = ForestLearner::new(problem, &all, progress)?;
         progress.finish();
-        let shipped = grow_all(&learner, &parameters, agreed, "growing on all rows", progress)?;
+        let shipped = grow_all(
+            &learner,
+            &parameters,
+            agreed,
+            "growing on all rows",
+            progress,
+        )?;
         (shipped, Some(measured.into()), all.len())
     } else {
         (measured, None, sides.training.len())
@@ -179,7 +237,11 @@ fn one_part(
     let mut evidence = Evidence::default();
     evidence.add(problem, &rows_at(learner, &attempt.places), attempt.scores);
     let chosen = evidence.choose(recipe, problem)?;
-    let stopped = if parameters.rounds.is_none() { "stopped by" } else { "calibrated on" };
+    let stopped = if parameters.rounds.is_none() {
+        "stopped by"
+    } else {
+        "calibrated on"
+    };
     let mut notes = vec![format!(
         "{} rounds of depth {}; {stopped} {} rows left out of learning",
         attempt.rounds,
@@ -192,7 +254,13 @@ fn one_part(
         progress.start("preparing all rows", None);
         let learner = ForestLearner::new(problem, &all, progress)?;
         progress.finish();
-        let shipped = grow_all(&learner, &parameters, attempt.rounds, "growing on all rows", progress)?;
+        let shipped = grow_all(
+            &learner,
+            &parameters,
+            attempt.rounds,
+            "growing on all rows",
+            progress,
+        )?;
         (shipped, Some(attempt.grown.into()), all.len())
     } else {
         (attempt.grown, None, part.training.len())
@@ -225,7 +293,11 @@ fn grow_all(
     progress.start(stage, Some(rounds as u64));
     let mut on_round = |round: usize| {
         progress.advance(round as u64 + 1);
-        if progress.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if progress.is_stopped() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
     let grown = learner.fit(None, Watching::Nothing, parameters, rounds, &mut on_round)?;
     progress.finish();
@@ -252,11 +324,25 @@ fn search(
         if race.is_over() || progress.is_stopped() {
             break;
         }
-        let candidate = if trial == 0 { first(parameters) } else { draw(parameters, &mut random) };
-        race.run(candidate.clone(), settings_text(&candidate), plan.len(), |fold| {
-            let attempt = attempt(learner, &candidate, &plan[fold], progress, false)?;
-            Ok(loss(problem.target, &rows_at(learner, &attempt.places), &attempt.scores, is_absolute))
-        })?;
+        let candidate = if trial == 0 {
+            first(parameters)
+        } else {
+            draw(parameters, &mut random)
+        };
+        race.run(
+            candidate.clone(),
+            settings_text(&candidate),
+            plan.len(),
+            |fold| {
+                let attempt = attempt(learner, &candidate, &plan[fold], progress, false)?;
+                Ok(loss(
+                    problem.target,
+                    &rows_at(learner, &attempt.places),
+                    &attempt.scores,
+                    is_absolute,
+                ))
+            },
+        )?;
         progress.advance(trial as u64 + 1);
     }
     progress.finish();
@@ -268,7 +354,10 @@ fn search(
 
 /// The defaults run first, so that a search never ends worse than no search.
 fn first(given: &ForestParameters) -> ForestParameters {
-    ForestParameters { depth: Some(given.depth.unwrap_or(4)), ..given.clone() }
+    ForestParameters {
+        depth: Some(given.depth.unwrap_or(4)),
+        ..given.clone()
+    }
 }
 
 fn draw(given: &ForestParameters, random: &mut Random) -> ForestParameters {

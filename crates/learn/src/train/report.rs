@@ -128,7 +128,12 @@ fn spread(rows: usize, most: usize) -> Vec<usize> {
 
 /// Mean absolute contributions to the predicted output over some rows, as shares.
 pub(super) fn importance(model: &Model, frame: &Frame) -> Vec<Importance> {
-    let names: Vec<&str> = model.schema().features().iter().map(|feature| feature.name.as_str()).collect();
+    let names: Vec<&str> = model
+        .schema()
+        .features()
+        .iter()
+        .map(|feature| feature.name.as_str())
+        .collect();
     let by_row: Vec<Vec<f64>> = spread(frame.rows(), ROWS_EXPLAINED_MAX)
         .into_par_iter()
         .map(|row| {
@@ -146,14 +151,19 @@ pub(super) fn importance(model: &Model, frame: &Frame) -> Vec<Importance> {
         .collect();
     let mut sums = vec![0.0; names.len()];
     for weights in by_row {
-        sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight);
+        sums.iter_mut()
+            .zip(weights)
+            .for_each(|(sum, weight)| *sum += weight);
     }
     let total: f64 = sums.iter().sum();
     let share = |sum: f64| if total > 0.0 { sum / total } else { 0.0 };
     let mut all: Vec<Importance> = names
         .iter()
         .zip(sums)
-        .map(|(name, sum)| Importance { feature: (*name).to_owned(), share: share(sum) })
+        .map(|(name, sum)| Importance {
+            feature: (*name).to_owned(),
+            share: share(sum),
+        })
         .collect();
     all.sort_by(|a, b| b.share.total_cmp(&a.share));
     all
@@ -161,25 +171,48 @@ pub(super) fn importance(model: &Model, frame: &Frame) -> Vec<Importance> {
 
 /// Partial dependence of the features that matter most.
 pub(super) fn effects(model: &Model, frame: &Frame) -> Vec<Effect> {
-    let rows: Vec<Row> = spread(frame.rows(), ROWS_ASKED_MAX).into_iter().map(|row| frame.row(row)).collect();
+    let rows: Vec<Row> = spread(frame.rows(), ROWS_ASKED_MAX)
+        .into_iter()
+        .map(|row| frame.row(row))
+        .collect();
     let outputs = match model.manifest().outputs.names() {
-        [] => vec![model.schema().columns.target.clone().unwrap_or_else(|| "value".into())],
+        [] => vec![
+            model
+                .schema()
+                .columns
+                .target
+                .clone()
+                .unwrap_or_else(|| "value".into()),
+        ],
         names => names.to_vec(),
     };
     let ranked = importance(model, frame);
     let drawn = ranked.iter().filter_map(|of| {
         let place = model.schema().position(&of.feature)?;
-        let values = values_to_ask(&model.schema().features()[place].kind, &frame.columns()[place]);
+        let values = values_to_ask(
+            &model.schema().features()[place].kind,
+            &frame.columns()[place],
+        );
         (values.len() > 1).then_some((of.feature.clone(), place, values))
     });
     drawn
         .take(EFFECTS_MAX)
         .map(|(feature, place, values)| {
             let points = values.into_iter().map(|(value, shown)| {
-                let asked: Vec<Row> = rows.iter().map(|row| row.with_value(place, value.clone())).collect();
-                EffectPoint { value: shown, means: mean_scores(model, &asked) }
+                let asked: Vec<Row> = rows
+                    .iter()
+                    .map(|row| row.with_value(place, value.clone()))
+                    .collect();
+                EffectPoint {
+                    value: shown,
+                    means: mean_scores(model, &asked),
+                }
             });
-            Effect { feature, outputs: outputs.clone(), points: points.collect() }
+            Effect {
+                feature,
+                outputs: outputs.clone(),
+                points: points.collect(),
+            }
         })
         .collect()
 }
@@ -188,7 +221,10 @@ fn mean_scores(model: &Model, rows: &[Row]) -> Vec<f64> {
     let scores = model.predict_frame(&Frame::from_rows(model.schema(), rows));
     let mut means = vec![0.0; scores.width];
     for row in scores.values.chunks_exact(scores.width) {
-        means.iter_mut().zip(row).for_each(|(mean, score)| *mean += score / rows.len() as f64);
+        means
+            .iter_mut()
+            .zip(row)
+            .for_each(|(mean, score)| *mean += score / rows.len() as f64);
     }
     means
 }
@@ -199,17 +235,31 @@ fn values_to_ask(kind: &Kind, column: &Column) -> Vec<(Value, String)> {
         (Kind::Number { .. }, Column::Number(numbers)) => {
             let mut sorted: Vec<f64> = numbers.iter().flatten().collect();
             sorted.sort_by(f64::total_cmp);
-            let Some(last) = sorted.len().checked_sub(1) else { return Vec::new() };
-            let mut points: Vec<f64> = (0..POINTS_MAX).map(|point| sorted[last * point / (POINTS_MAX - 1)]).collect();
+            let Some(last) = sorted.len().checked_sub(1) else {
+                return Vec::new();
+            };
+            let mut points: Vec<f64> = (0..POINTS_MAX)
+                .map(|point| sorted[last * point / (POINTS_MAX - 1)])
+                .collect();
             points.dedup();
-            points.into_iter().map(|point| (Value::Number(point), point.to_string())).collect()
+            points
+                .into_iter()
+                .map(|point| (Value::Number(point), point.to_string()))
+                .collect()
         }
         (Kind::Ordinal { .. } | Kind::Category { .. }, Column::Code(codes)) => {
             let values = kind.values();
             let mut seen: Vec<bool> = vec![false; values.len()];
-            codes.iter().flatten().for_each(|code| seen[code as usize] = true);
-            let drawn = (0..values.len()).filter(|code| seen[*code]).take(VALUES_DRAWN_MAX);
-            drawn.map(|code| (Value::Code(code as u32), values[code].clone())).collect()
+            codes
+                .iter()
+                .flatten()
+                .for_each(|code| seen[code as usize] = true);
+            let drawn = (0..values.len())
+                .filter(|code| seen[*code])
+                .take(VALUES_DRAWN_MAX);
+            drawn
+                .map(|code| (Value::Code(code as u32), values[code].clone()))
+                .collect()
         }
         _ => Vec::new(),
     }

@@ -1,0 +1,68 @@
+//! The commands, a file each, and how they end.
+
+pub mod compare;
+pub mod completions;
+pub mod evaluate;
+pub mod inspect;
+pub mod keys;
+pub mod package;
+pub mod predict;
+pub mod recipe;
+pub mod train;
+pub mod verify;
+
+use crate::args::{Cli, Command};
+use crate::console::Console;
+use crate::failure::{Failure, GATES_FAILED};
+use std::process::ExitCode;
+
+/// How a command ended that did what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Done,
+    /// A gate failed that was to be enforced.
+    GatesFailed,
+}
+
+/// Runs a command and tells how it ended.
+pub fn run(cli: &Cli) -> ExitCode {
+    let console = Console::new(is_json(&cli.command), cli.quiet, cli.progress);
+    match dispatch(&cli.command, &console) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::GatesFailed) => ExitCode::from(GATES_FAILED),
+        Err(failure) => {
+            console.fail(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(command: &Command, console: &Console) -> Result<Outcome, Failure> {
+    match command {
+        Command::Train(arguments) => train::run(arguments, console),
+        Command::Evaluate(arguments) => evaluate::run(arguments, console),
+        Command::Predict(arguments) => predict::run(arguments, console),
+        Command::Inspect(arguments) => inspect::run(arguments, console),
+        Command::Compare(arguments) => compare::run(arguments, console),
+        Command::Package(arguments) => package::run(arguments, console),
+        Command::Verify(arguments) => verify::run(arguments, console),
+        Command::Recipe(command) => recipe::run(command, console),
+        Command::Keys(command) => keys::run(command, console),
+        Command::Completions(arguments) => completions::run(arguments, console),
+    }
+}
+
+fn is_json(command: &Command) -> bool {
+    match command {
+        Command::Train(arguments) => arguments.json,
+        Command::Evaluate(arguments) => arguments.json,
+        Command::Inspect(arguments) => arguments.json,
+        Command::Compare(arguments) => arguments.json,
+        Command::Package(arguments) => arguments.json,
+        Command::Verify(arguments) => arguments.json,
+        Command::Recipe(command) => command.is_json(),
+        Command::Keys(command) => command.is_json(),
+        Command::Predict(_) | Command::Completions(_) => false,
+    }
+}

@@ -1,0 +1,338 @@
+//! Why a command ended without doing what it was asked, and how that is told.
+//!
+//! Every room's error becomes a [`Failure`]: what is wrong, what to do about it, and whose mistake it was. The words
+//! stand on standard error as `error: …`, a blank line, `hint: …`; with `--json` the same is one object on standard
+//! output. Knows nothing of commands.
+
+use ombud_core::Class;
+use ombud_engine::bundle::keys::KeyError;
+use ombud_engine::bundle::staging::WriteError;
+use ombud_engine::{BundleError, ModelError};
+use ombud_learn::recipe::{Mistake, RecipeError};
+use ombud_learn::source::ReadError;
+use ombud_learn::train::TrainError;
+use serde_json::{Value, json};
+use std::error::Error;
+use std::io;
+use std::path::Path;
+
+/// The exit code when gates failed and were to be enforced.
+pub const GATES_FAILED: u8 = 3;
+/// The exit code after Ctrl-C, as shells write it: 128 and the signal's number.
+pub const STOPPED: u8 = 130;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something was wrong.
+    Wrong(Box<Wrong>),
+    /// The person stopped it.
+    Stopped,
+    /// Whoever read our output has seen enough (`ombud … | head`); there is nothing to tell and nobody to tell it to.
+    PipeClosed,
+}
+
+/// What was wrong.
+#[derive(Debug)]
+pub struct Wrong {
+    /// One sentence, or one line per mistake.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Whose mistake.
+    pub class: Class,
+    /// The mistakes of a recipe one by one, for programs.
+    pub mistakes: Vec<Value>,
+}
+
+impl Failure {
+    /// A failure with its remedy.
+    pub fn new(class: Class, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Failure::of(class, message.into(), Some(hint.into()))
+    }
+
+    /// The caller's mistake.
+    pub fn invalid(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Failure::new(Class::Invalid, message, hint)
+    }
+
+    /// A file that cannot be read or written.
+    pub fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
+        let message = format!("{} cannot be {doing}: {error}", path.display());
+        match error.kind() {
+            io::ErrorKind::NotFound => Failure::new(
+                Class::NotFound,
+                format!("{} does not exist", path.display()),
+                "check the path; a relative one starts at the current folder",
+            ),
+            io::ErrorKind::PermissionDenied => Failure::new(
+                Class::Forbidden,
+                message,
+                "check the rights on the file and its folder",
+            ),
+            io::ErrorKind::IsADirectory => Failure::invalid(message, "name a file, not a folder"),
+            _ => Failure::new(
+                Class::Unavailable,
+                message,
+                "check the disk and the rights on the folder",
+            ),
+        }
+    }
+
+    /// The same failure with a better remedy.
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Failure::Wrong(mut wrong) => {
+                wrong.hint = Some(hint.into());
+                Failure::Wrong(wrong)
+            }
+            other => other,
+        }
+    }
+
+    fn of(class: Class, message: String, hint: Option<String>) -> Self {
+        Failure::Wrong(Box::new(Wrong {
+            message,
+            hint,
+            class,
+            mistakes: Vec::new(),
+        }))
+    }
+
+    /// The code the process ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Wrong(wrong) => wrong.class.exit_code(),
+            Failure::Stopped => STOPPED,
+            Failure::PipeClosed => 0,
+        }
+    }
+}
+
+impl Wrong {
+    /// What a person reads.
+    pub fn text(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("error: {}\n\nhint: {hint}", self.message),
+            None => format!("error: {}", self.message),
+        }
+    }
+
+    /// What a program reads.
+    pub fn json(&self) -> Value {
+        let mut error = json!({
+            "message": self.message,
+            "hint": self.hint,
+            "class": class_word(self.class),
+        });
+        if !self.mistakes.is_empty() {
+            error["mistakes"] = Value::Array(self.mistakes.clone());
+        }
+        json!({ "error": error })
+    }
+}
+
+/// The word for a class in JSON.
+fn class_word(class: Class) -> &'static str {
+    match class {
+        Class::Invalid => "invalid",
+        Class::NotFound => "not_found",
+        Class::Conflict => "conflict",
+        Class::Unauthenticated => "unauthenticated",
+        Class::Forbidden => "forbidden",
+        Class::TooLarge => "too_large",
+        Class::Unsupported => "unsupported",
+        Class::Corrupt => "corrupt",
+        Class::Unavailable => "unavailable",
+        Class::Internal => "internal",
+    }
+}
+
+/// An error with everything that caused it, on one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Transparent errors repeat their cause's words.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl From<RecipeError> for Failure {
+    fn from(error: RecipeError) -> Self {
+        let place = |mistake: &Mistake| match mistake.line {
+            0 => error.file.clone(),
+            line => format!("{}:{line}", error.file),
+        };
+        let said = |mistake: &Mistake| match mistake.key.as_str() {
+            "" => format!("{}: {}", place(mistake), mistake.what),
+            key => format!("{}: `{key}` {}", place(mistake), mistake.what),
+        };
+        let (message, hint) = match error.mistakes.as_slice() {
+            [one] => (said(one), one.hint.clone()),
+            many => {
+                let lines = many.iter().map(|mistake| match &mistake.hint {
+                    Some(hint) => format!("\n  {} ({hint})", said(mistake)),
+                    None => format!("\n  {}", said(mistake)),
+                });
+                let message = format!(
+                    "{} has {} mistakes{}",
+                    error.file,
+                    many.len(),
+                    lines.collect::<String>()
+                );
+                (message, None)
+            }
+        };
+        let mistakes = error.mistakes.iter().map(|mistake| {
+            json!({
+                "file": error.file, "line": mistake.line, "key": mistake.key,
+                "what": mistake.what, "hint": mistake.hint,
+            })
+        });
+        let fallback = || {
+            "mend the lines named above; `ombud recipe new DATA` writes a recipe to compare with"
+                .to_owned()
+        };
+        Failure::Wrong(Box::new(Wrong {
+            message,
+            hint: Some(hint.unwrap_or_else(fallback)),
+            class: Class::Invalid,
+            mistakes: mistakes.collect(),
+        }))
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Failure::new(error.class(), chain(&error), error.hint())
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        Failure::of(error.class(), chain(&error), error.hint())
+    }
+}
+
+impl From<BundleError> for Failure {
+    fn from(error: BundleError) -> Self {
+        match error {
+            BundleError::Key(error) => error.into(),
+            BundleError::Write(error) => error.into(),
+            error => Failure::new(error.class(), chain(&error), error.hint()),
+        }
+    }
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Bundle(error) => error.into(),
+            error => {
+                let hint = match &error {
+                    ModelError::UnknownEngine { .. } => {
+                        "open it with the ombud that made it, or a newer one"
+                    }
+                    _ => "the bundle was not made by this program, or made wrongly; train it again",
+                };
+                Failure::new(error.class(), chain(&error), hint)
+            }
+        }
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        if let KeyError::Write(error) = error {
+            return error.into();
+        }
+        let hint = match &error {
+            KeyError::Read { .. } => "check the path; `ombud keys signing new` makes a key",
+            KeyError::PrivateInsteadOfPublic => {
+                "give the public key, the file whose name ends in .pub"
+            }
+            KeyError::PublicInsteadOfPrivate => {
+                "give the private key, the file whose name ends in .key"
+            }
+            KeyError::Encrypted => {
+                "decrypt it first: openssl pkcs8 -in KEY -out PLAIN, then chmod 600 PLAIN"
+            }
+            KeyError::TooLarge { .. } | KeyError::Malformed { .. } => {
+                "make a key with `ombud keys signing new`"
+            }
+            KeyError::Randomness(_) | KeyError::Encode | KeyError::Write(_) => "try again",
+        };
+        let class = match &error {
+            KeyError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Class::NotFound
+            }
+            KeyError::Randomness(_) | KeyError::Encode => Class::Internal,
+            _ => Class::Invalid,
+        };
+        Failure::new(class, chain(&error), hint)
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        match &error {
+            WriteError::Exists { .. } => Failure::new(
+                Class::Conflict,
+                chain(&error),
+                "choose another name, or move the old one away first",
+            ),
+            WriteError::Write { path, source } => Failure::file("written", path, source),
+            _ => Failure::invalid(chain(&error), "choose another name"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ombud_learn::recipe::Recipe;
+    use ombud_learn::source::ReadError;
+
+    fn text(failure: Failure) -> String {
+        match failure {
+            Failure::Wrong(wrong) => wrong.text(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_error_is_a_line_a_blank_line_and_a_hint() {
+        let failure = Failure::invalid("this is wrong", "do that");
+        assert_eq!(failure.exit_code(), 2);
+        assert_eq!(text(failure), "error: this is wrong\n\nhint: do that");
+    }
+
+    #[test]
+    fn every_mistake_of_a_recipe_is_listed_with_its_line() {
+        let recipe = "[model]\nname = \"a\"\ntsak = \"regression\"\n[train]\nsede = 1\n";
+        let error = Recipe::parse("r.toml", recipe).expect_err("two wrong keys");
+        let text = text(error.into());
+        assert!(
+            text.contains("r.toml:3: ") && text.contains("r.toml:5: "),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let path = Path::new("k").to_owned();
+        let source = io::Error::from(io::ErrorKind::NotFound);
+        let error = KeyError::Read { path, source };
+        assert_eq!(
+            chain(&error),
+            "the key file \"k\" cannot be read: entity not found"
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! The real binary, from outside: what it prints, what it writes, how it ends.
+
+mod bundles;
+mod first_hour;
+mod interruption;
+mod predictions;
+mod repeatability;
+mod reports;
+mod support;
+mod words;
