@@ -7,7 +7,7 @@ pub fn measured(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {
         value.to_string()
-    } else if size >= 100_000.0 {
+    } else if size >= 100_000.0 || (size >= 100.0 && value.fract() == 0.0) {
         count(value.round() as i64)
     } else if size >= 100.0 {
         format!("{value:.1}")
@@ -93,6 +93,7 @@ mod tests {
             assert_eq!(measured(value), text);
         }
         assert_eq!(measured(-2_345_678.0), "-2,345,678");
+        assert_eq!(measured(3_000.0), "3,000");
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn compare(rounds: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut parts = vec![0.0; EXPLAINED_ROWS * explainer.width()];
     let some = &rows[..EXPLAINED_ROWS * FEATURES];
     let explained = time(EXPLAINED_ROWS, || {
-        explainer.contributions(black_box(some), &mut parts)
+        explainer.contributions(black_box(some), &mut parts);
     });
     let explained_alone = time(EXPLAINED_ALONE, || {
         let alone = some.chunks_exact(FEATURES).take(EXPLAINED_ALONE);

@@ -180,7 +180,7 @@ impl Calibrator {
         match (&self.method, self.classes) {
             (Method::Identity, _) => {}
             (Method::Temperature { temperature }, Classes::Exclusive) => {
-                soften(probabilities, *temperature)
+                soften(probabilities, *temperature);
             }
             (Method::Temperature { temperature }, Classes::Independent) => {
                 probabilities
@@ -189,7 +189,7 @@ impl Calibrator {
             }
             (Method::Platt { lines }, classes) => map(probabilities, lines, classes, Line::at),
             (Method::Isotonic { curves }, classes) => {
-                map(probabilities, curves, classes, Curve::at)
+                map(probabilities, curves, classes, Curve::at);
             }
         }
     }

@@ -404,7 +404,7 @@ impl Placed {
                 unreachable!("dense rows are only written by encodings without vocabularies")
             }
             Block::TextStage { feature, .. } => {
-                self.write_stage(cells.text(*feature), scratch, out)
+                self.write_stage(cells.text(*feature), scratch, out);
             }
         }
     }

@@ -112,11 +112,6 @@ impl Matrix {
             monotone: self.monotone.clone(),
         })
     }
-
-    /// How many rows.
-    pub fn rows(&self) -> usize {
-        self.matrix.n_rows()
-    }
 }
 
 fn labels(target: &Target) -> Vec<f32> {

@@ -589,7 +589,7 @@ fn read_feature(parent: &Section<'_>, name: &str, found: Found<'_>) -> Option<Fe
             .ok()
     });
     let monotone = section.word(&["monotone"], &[("up", 1), ("down", -1)]);
-    let kind = kind.or_else(|| {
+    let kind = kind.or({
         if !levels.is_empty() {
             Some(KindWord::Ordinal)
         } else if !values.is_empty() {

@@ -37,9 +37,9 @@ pub fn divide(rows: usize, share: f64, rule: Rule<'_>, seed: u64) -> Sides {
     let (mut training, mut validation) = (Vec::new(), Vec::new());
     for (row, is_held_out) in held_out.into_iter().enumerate() {
         if is_held_out {
-            validation.push(row as u32)
+            validation.push(row as u32);
         } else {
-            training.push(row as u32)
+            training.push(row as u32);
         }
     }
     Sides {
@@ -163,9 +163,9 @@ pub fn sides_of_fold(among: &[u32], fold_of: &[u32], fold: u32) -> Sides {
     let (mut training, mut validation) = (Vec::new(), Vec::new());
     for (row, of) in among.iter().zip(fold_of) {
         if *of == fold {
-            validation.push(*row)
+            validation.push(*row);
         } else {
-            training.push(*row)
+            training.push(*row);
         }
     }
     Sides {

@@ -383,7 +383,7 @@ fn for_each_distinct<S: AsRef<str>>(
         normalized.set(text.as_ref(), analysis.strip_accents());
         analysis.split(&normalized, &mut units);
         analysis.for_each_gram(&mut units, |gram| {
-            keys.push(key(gram_hash(gram.text.as_bytes())))
+            keys.push(key(gram_hash(gram.text.as_bytes())));
         });
         keys.sort_unstable();
         keys.dedup();

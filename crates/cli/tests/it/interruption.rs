@@ -69,7 +69,10 @@ fn an_interrupted_training_says_so_and_writes_nothing() {
     let mut lines = BufReader::new(child.stderr.take().expect("a pipe"))
         .lines()
         .map_while(Result::ok);
-    assert!(lines.any(|line| line.starts_with("growing") || line.starts_with("learning")), "it learns");
+    assert!(
+        lines.any(|line| line.starts_with("growing") || line.starts_with("learning")),
+        "it learns"
+    );
     let interrupt = std::process::Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status();

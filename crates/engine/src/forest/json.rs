@@ -152,7 +152,7 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
         Value::Text(text) => write_text(text, out),
         Value::Numbers(numbers) => {
             write_list(&numbers.values, out, |&x, out| {
-                write_number(x, numbers.width, out)
+                write_number(x, numbers.width, out);
             });
         }
         Value::Array(elements) => write_list(elements, out, write_value),

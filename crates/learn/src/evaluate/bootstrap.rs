@@ -264,7 +264,7 @@ impl Plan {
                     .zip(units)
                     .for_each(|((to, weight), &unit)| {
                         *to = weight * f64::from(draws[unit as usize]);
-                    })
+                    });
             }
         }
     }

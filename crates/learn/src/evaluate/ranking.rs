@@ -109,7 +109,7 @@ mod tests {
         );
         let mut steps = Vec::new();
         ranking.walk(&[1.0, 2.0, 3.0, 0.0, 1.0, 1.0], |step| {
-            steps.push((step.positives, step.negatives))
+            steps.push((step.positives, step.negatives));
         });
         assert_eq!(steps, [(0.0, 2.0), (1.0, 3.0), (1.0, 1.0), (0.0, 0.0)]);
     }

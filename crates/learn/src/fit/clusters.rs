@@ -26,6 +26,9 @@ pub struct ClusterLearner<'p> {
     is_mixture: bool,
 }
 
+/// A category's name, its values, and the value of each row.
+type CategoryColumn<'a> = (String, &'a [String], Vec<Option<usize>>);
+
 /// Found segments with their descriptions.
 #[derive(Debug)]
 pub struct Segmented {
@@ -156,7 +159,7 @@ impl<'p> ClusterLearner<'p> {
     ) -> Result<Vec<Profile>, FitError> {
         let frame = self.problem.frame;
         let mut numbers: Vec<(String, Vec<f64>)> = Vec::new();
-        let mut categories: Vec<(String, &[String], Vec<Option<usize>>)> = Vec::new();
+        let mut categories: Vec<CategoryColumn<'_>> = Vec::new();
         for (feature, column) in frame.schema().features().iter().zip(frame.columns()) {
             match (column, &feature.kind) {
                 (Column::Number(values), _) => {

@@ -299,7 +299,7 @@ fn segments(report: &Report) -> String {
         choice
             .cautions
             .iter()
-            .for_each(|caution| drop(writeln!(text, "\n{caution}")));
+            .for_each(|caution| text.push_str(&format!("\n{caution}\n")));
     }
     text
 }
@@ -385,7 +385,7 @@ fn how(manifest: &Manifest, notes: &[String]) -> String {
     );
     notes
         .iter()
-        .for_each(|note| drop(writeln!(text, "\n- {note}")));
+        .for_each(|note| text.push_str(&format!("\n- {note}\n")));
     text
 }
 
