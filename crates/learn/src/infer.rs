@@ -320,8 +320,13 @@ fn later(name: &str, target: Option<&str>) -> Option<String> {
             "it is another outcome; name it in [features] if it is known when deciding".into(),
         );
     }
-    ["post_", "outcome_", "after_"].iter().any(|prefix| lower.starts_with(prefix)).then(|| {
-        "its name says that it is written down after the outcome; name it in [features] if it is known when deciding".into()
+    let starts = ["post_", "outcome_", "after_", "closing_", "survival_"];
+    let ends = ["_closed", "_outcome", "length_of_stay"];
+    let is_later = starts.iter().any(|start| lower.starts_with(start))
+        || ends.iter().any(|end| lower.ends_with(end));
+    is_later.then(|| {
+        "its name says that it is written down after the outcome; name it in [features] if it is known when deciding"
+            .into()
     })
 }
 

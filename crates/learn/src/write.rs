@@ -25,8 +25,8 @@ pub use crate::source::Format;
 
 /// Rows that one thread puts into text at once.
 const RUN_ROWS: usize = 8 << 10;
-/// Longest folded number: sign, digits, point, exponent.
-const NUMBER_BYTES: usize = 24;
+/// Room for the longest whole number: sign and digits.
+const WHOLE_BYTES: usize = 20;
 
 /// Why predictions cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -471,7 +471,7 @@ fn push_flag(text: &mut Vec<u8>, flag: bool) {
 }
 
 fn push_whole(text: &mut Vec<u8>, whole: i64) {
-    let mut digits = [0u8; NUMBER_BYTES];
+    let mut digits = [0u8; WHOLE_BYTES];
     let mut at = digits.len();
     let mut rest = whole.unsigned_abs();
     loop {

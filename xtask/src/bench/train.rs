@@ -77,12 +77,12 @@ impl<'h> Sides<'h> {
         let mut new = Command::new(&self.ombud);
         command::run(
             new.args(["keys", "signing", "new", "--out"])
-                .arg(self.key()),
+                .arg(self.folder.join("keys")),
         )
     }
 
     fn key(&self) -> PathBuf {
-        self.folder.join("signing.key")
+        self.folder.join("keys/signing.key")
     }
 
     fn train(&self) -> Result<Cost> {
@@ -98,7 +98,7 @@ impl<'h> Sides<'h> {
             .arg(self.folder.join("train.csv"))
             .arg("--out")
             .arg(&out);
-        train.arg("--sign").arg(self.key());
+        train.arg("--key").arg(self.key());
         process(&mut train, &self.folder.join("ombud.log"))
     }
 

@@ -190,7 +190,7 @@ fn answer_all(
     let answered = rayon::in_place_scope(|tasks| {
         thread::scope(|threads| {
             threads.spawn(move || feed(tasks, maker, batches, format, &promised));
-            write_all(&promises, maker, meter, format, out, progress)
+            write_all(promises, maker, meter, format, out, progress)
         })
     });
     progress.finish();
@@ -226,9 +226,10 @@ fn answer(
     Ok((Piece::of(answers.table, format), answers.notes))
 }
 
-/// Writes what was promised, in order. The output is opened when the first batch is known to be good.
+/// Writes what was promised, in order. The output is opened when the first batch is known to be good. Owns the
+/// promises, so that a failure here drops them and the feeding thread, which may wait for room, ends too.
 fn write_all(
-    promises: &Receiver<Promise>,
+    promises: Receiver<Promise>,
     maker: &Maker,
     meter: &Meter,
     format: TableFormat,

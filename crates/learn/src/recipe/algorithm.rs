@@ -138,8 +138,6 @@ pub struct ClusterParameters {
     pub k_min: usize,
     /// Most segments considered.
     pub k_max: usize,
-    /// Restarts.
-    pub restarts: usize,
     /// Mixture only: full covariance, or diagonal.
     pub full_covariance: bool,
 }
@@ -150,7 +148,6 @@ impl Default for ClusterParameters {
             k: None,
             k_min: 2,
             k_max: 8,
-            restarts: 10,
             full_covariance: true,
         }
     }
@@ -358,9 +355,6 @@ fn read_clusters(section: &Section<'_>) -> ClusterParameters {
         k_max: section
             .whole(&["k_max"], 2..=200)
             .map_or(default.k_max, |k| k as usize),
-        restarts: section
-            .whole(&["restarts"], 1..=1_000)
-            .map_or(default.restarts, |n| n as usize),
         full_covariance: section
             .word(&["covariance"], &[("full", true), ("diagonal", false)])
             .unwrap_or(default.full_covariance),

@@ -5,7 +5,7 @@
 
 use super::spec::Format;
 use ombud_core::Class;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Why data cannot be read. `file` is the source as the person named it.
 #[derive(Debug, thiserror::Error)]
@@ -242,8 +242,8 @@ impl ReadError {
         }
     }
 
-    pub(crate) fn opening(path: &std::path::Path, source: std::io::Error) -> Self {
-        ReadError::io(&PathBuf::from(path).display().to_string(), source)
+    pub(crate) fn opening(path: &Path, source: std::io::Error) -> Self {
+        ReadError::io(&path.display().to_string(), source)
     }
 }
 
