@@ -113,7 +113,13 @@ fn wrong_words(error: &clap::Error) -> Failure {
         .filter(|line| !line.is_empty())
         .collect();
     let what = what.join(" ");
-    let what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
+    let what = what.strip_prefix("error: ").unwrap_or(&what);
+    // The possible values are the hint's business.
+    let what = what
+        .split(" [possible values:")
+        .next()
+        .unwrap_or(what)
+        .to_owned();
     Failure::invalid(what, hint(error, &text))
 }
 
@@ -131,6 +137,11 @@ fn hint(error: &clap::Error, text: &str) -> String {
             }
             _ => {}
         }
+    }
+    if let Some(ContextValue::Strings(valid)) = error.get(ContextKind::ValidValue)
+        && !valid.is_empty()
+    {
+        return format!("one of: {}", valid.join(", "));
     }
     usage(text).map_or_else(
         || "see `ombud --help`".to_owned(),

@@ -40,7 +40,10 @@ fn name_the_bundle(failure: Failure, path: &Path) -> Failure {
         Failure::Wrong(mut wrong)
             if wrong.class == Class::Corrupt || wrong.class == Class::Forbidden =>
         {
-            wrong.message = format!("{} is refused: {}", path.display(), wrong.message);
+            let name = path.display().to_string();
+            if !wrong.message.contains(&name) {
+                wrong.message = format!("{name} is refused: {}", wrong.message);
+            }
             Failure::Wrong(wrong)
         }
         other => other,

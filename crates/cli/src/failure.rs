@@ -4,10 +4,11 @@
 //! stand on standard error as `error: …`, a blank line, `hint: …`; with `--json` the same is one object on standard
 //! output. Knows nothing of commands.
 
-use ombud_core::Class;
+use ombud_core::{Class, Refusal};
 use ombud_engine::bundle::keys::KeyError;
 use ombud_engine::bundle::staging::WriteError;
 use ombud_engine::{BundleError, ModelError};
+use ombud_learn::prepare::PrepareError;
 use ombud_learn::recipe::{Mistake, RecipeError};
 use ombud_learn::source::ReadError;
 use ombud_learn::train::TrainError;
@@ -32,6 +33,9 @@ pub enum Failure {
     PipeClosed,
 }
 
+/// What to do about data that is not where the command line says.
+pub const STARTS_HERE: &str = "check the path; a relative one starts at the current folder";
+
 /// What was wrong.
 #[derive(Debug)]
 pub struct Wrong {
@@ -43,6 +47,8 @@ pub struct Wrong {
     pub class: Class,
     /// The mistakes of a recipe one by one, for programs.
     pub mistakes: Vec<Value>,
+    /// Whether columns are missing, so that a look at the others can help.
+    pub is_about_columns: bool,
 }
 
 impl Failure {
@@ -63,7 +69,7 @@ impl Failure {
             io::ErrorKind::NotFound => Failure::new(
                 Class::NotFound,
                 format!("{} does not exist", path.display()),
-                "check the path; a relative one starts at the current folder",
+                STARTS_HERE,
             ),
             io::ErrorKind::PermissionDenied => Failure::new(
                 Class::Forbidden,
@@ -79,6 +85,57 @@ impl Failure {
         }
     }
 
+    /// A failure over data that the command line names: its paths start here, not at a recipe.
+    pub fn of_data_named_here(error: TrainError) -> Self {
+        let is_absent = matches!(
+            &error,
+            TrainError::Prepare(PrepareError::Read(ReadError::NotFound { .. }))
+        );
+        let failure = Failure::from(error);
+        if is_absent {
+            failure.with_hint(STARTS_HERE)
+        } else {
+            failure
+        }
+    }
+
+    /// Columns that the model needs and the data does not have.
+    pub fn columns(refusal: &Refusal) -> Self {
+        let faults = refusal.faults.iter().map(|fault| match &fault.nearest {
+            Some(near) => format!("\n  {} (is it `{near}`?)", fault.path),
+            None => format!("\n  {}, {}", fault.path, fault.allowed),
+        });
+        let noun = if refusal.count == 1 {
+            "column that is"
+        } else {
+            "columns that are"
+        };
+        let message = format!(
+            "the model needs {} {noun} not in the data:{}",
+            refusal.count,
+            faults.collect::<String>()
+        );
+        let hint = "name the columns as they were in training; `ombud inspect BUNDLE` lists them"
+            .to_owned();
+        let wrong = Wrong {
+            is_about_columns: true,
+            ..Wrong::new(Class::Invalid, message, Some(hint))
+        };
+        Failure::Wrong(Box::new(wrong))
+    }
+
+    /// The same failure, saying which file it is about.
+    pub fn about(self, path: &Path) -> Self {
+        let name = path.display().to_string();
+        match self {
+            Failure::Wrong(mut wrong) if !wrong.message.contains(&name) => {
+                wrong.message = format!("{name}: {}", wrong.message);
+                Failure::Wrong(wrong)
+            }
+            other => other,
+        }
+    }
+
     /// The same failure with a better remedy.
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         match self {
@@ -91,12 +148,7 @@ impl Failure {
     }
 
     fn of(class: Class, message: String, hint: Option<String>) -> Self {
-        Failure::Wrong(Box::new(Wrong {
-            message,
-            hint,
-            class,
-            mistakes: Vec::new(),
-        }))
+        Failure::Wrong(Box::new(Wrong::new(class, message, hint)))
     }
 
     /// The code the process ends with.
@@ -110,6 +162,16 @@ impl Failure {
 }
 
 impl Wrong {
+    fn new(class: Class, message: String, hint: Option<String>) -> Self {
+        Wrong {
+            message,
+            hint,
+            class,
+            mistakes: Vec::new(),
+            is_about_columns: false,
+        }
+    }
+
     /// What a person reads.
     pub fn text(&self) -> String {
         match &self.hint {
@@ -201,10 +263,8 @@ impl From<RecipeError> for Failure {
                 .to_owned()
         };
         Failure::Wrong(Box::new(Wrong {
-            message,
-            hint: Some(hint.unwrap_or_else(fallback)),
-            class: Class::Invalid,
             mistakes: mistakes.collect(),
+            ..Wrong::new(Class::Invalid, message, Some(hint.unwrap_or_else(fallback)))
         }))
     }
 }
@@ -217,7 +277,12 @@ impl From<ReadError> for Failure {
 
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
-        Failure::of(error.class(), chain(&error), error.hint())
+        match error {
+            TrainError::Bundle(error) => error.into(),
+            TrainError::Model(error) => error.into(),
+            TrainError::Write(error) => error.into(),
+            error => Failure::of(error.class(), chain(&error), error.hint()),
+        }
     }
 }
 
@@ -298,7 +363,6 @@ impl From<WriteError> for Failure {
 mod tests {
     use super::*;
     use ombud_learn::recipe::Recipe;
-    use ombud_learn::source::ReadError;
 
     fn text(failure: Failure) -> String {
         match failure {

@@ -42,8 +42,7 @@ impl TrustArguments {
         } else {
             self.keys.clone()
         };
-        let keys: Result<Vec<VerifyingKey>, _> =
-            paths.iter().map(|path| VerifyingKey::load(path)).collect();
+        let keys: Result<_, Failure> = paths.iter().map(|path| load_public(path)).collect();
         Ok(Trust { keys: keys? })
     }
 }
@@ -56,13 +55,22 @@ pub fn signing_key(named: Option<&Path>, console: &Console) -> Result<Option<Sig
             .map(PathBuf::from)
     };
     if let Some(path) = named.map(Path::to_owned).or_else(from_environment) {
-        return Ok(Some(SigningKey::load(&path)?));
+        return load_private(&path).map(Some);
     }
     match places::keys_folder().map(|folder| folder.join(PRIVATE_FILE)) {
-        Some(path) if path.is_file() => Ok(Some(SigningKey::load(&path)?)),
+        Some(path) if path.is_file() => load_private(&path).map(Some),
         _ => {
             console.note("the bundle is not signed; `ombud keys signing new` makes a key");
             Ok(None)
         }
     }
+}
+
+/// Loads a public key.
+pub fn load_public(path: &Path) -> Result<VerifyingKey, Failure> {
+    VerifyingKey::load(path).map_err(|error| Failure::from(error).about(path))
+}
+
+fn load_private(path: &Path) -> Result<SigningKey, Failure> {
+    SigningKey::load(path).map_err(|error| Failure::from(error).about(path))
 }

@@ -16,7 +16,7 @@ use ombud_core::answer::Prediction;
 use ombud_core::frame::{self, Notes};
 use ombud_core::schema::Columns;
 use ombud_core::task::Outputs;
-use ombud_core::{Answer, Class, Frame, Refusal, Schema};
+use ombud_core::{Answer, Class, Frame, Schema};
 use ombud_engine::Model;
 use ombud_engine::model::Scores;
 use rayon::prelude::*;
@@ -79,7 +79,7 @@ impl Maker {
     /// Answers a batch of raw rows.
     pub fn table(&self, batch: &RecordBatch) -> Result<Answers, Failure> {
         let (frame, notes) =
-            Frame::bind(&self.schema, batch).map_err(|refusal| misfit(&refusal))?;
+            Frame::bind(&self.schema, batch).map_err(|refusal| Failure::columns(&refusal))?;
         let scores = self.model.predict_frame(&frame);
         let mut arrays: Vec<ArrayRef> = self.carried(&frame);
         arrays.extend(self.answers(&frame, &scores));
@@ -165,7 +165,7 @@ fn columns(model: &Model, schema: &Schema, explained: Option<TextFormat>) -> arr
             }
         }
         Outputs::Segments { .. } => {
-            fields.extend([text("segment"), text("segment_name"), number("confidence")])
+            fields.extend([text("segment"), text("segment_name"), number("confidence")]);
         }
         Outputs::Classes { names } | Outputs::Labels { names } => {
             fields.extend([text("prediction"), number("confidence")]);
@@ -245,7 +245,7 @@ fn texts(answers: &[Answer], write: impl Fn(&Answer, &mut String)) -> ArrayRef {
 fn named(answer: &Answer, names: &[String], text: &mut String) {
     match &answer.prediction {
         Prediction::Class { index, .. } | Prediction::Segment { index } => {
-            text.push_str(&names[*index])
+            text.push_str(&names[*index]);
         }
         Prediction::Labels { indices } => join(indices, names, text),
         Prediction::Number { .. } => {}
@@ -271,28 +271,6 @@ fn join(indices: &[usize], names: &[String], text: &mut String) {
         }
         text.push_str(&names[*index]);
     }
-}
-
-/// Columns that the model needs and the data does not have.
-fn misfit(refusal: &Refusal) -> Failure {
-    let faults = refusal.faults.iter().map(|fault| match &fault.nearest {
-        Some(near) => format!("\n  {} (is it `{near}`?)", fault.path),
-        None => format!("\n  {}, {}", fault.path, fault.allowed),
-    });
-    let noun = if refusal.count == 1 {
-        "column that is"
-    } else {
-        "columns that are"
-    };
-    let message = format!(
-        "the model needs {} {noun} not in the data:{}",
-        refusal.count,
-        faults.collect::<String>()
-    );
-    Failure::invalid(
-        message,
-        "rename the columns as they were in training; `ombud inspect BUNDLE` lists them",
-    )
 }
 
 fn internal(error: &dyn std::fmt::Display) -> Failure {

@@ -143,13 +143,15 @@ pub fn is_stopped() -> bool {
     IS_STOPPED.load(Ordering::Relaxed)
 }
 
-/// An error of stopped work is no mistake.
-pub fn stopped_or<E: Into<Failure>>(error: E) -> Failure {
-    if is_stopped() {
-        Failure::Stopped
-    } else {
-        error.into()
-    }
+/// What work ended with; an error of work that was stopped is no mistake.
+pub fn ended<T, E>(result: Result<T, E>, told: impl FnOnce(E) -> Failure) -> Result<T, Failure> {
+    result.map_err(|error| {
+        if is_stopped() {
+            Failure::Stopped
+        } else {
+            told(error)
+        }
+    })
 }
 
 fn way(console: &Console) -> Way {

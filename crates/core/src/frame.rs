@@ -719,7 +719,7 @@ mod tests {
             .parse(br#"{"age":30,"sex":"m","hr":[80,90]}"#)
             .unwrap();
         assert_eq!(frame.row(0), row);
-        let again = Frame::from_rows(&schema(), &[row.clone()]);
+        let again = Frame::from_rows(&schema(), std::slice::from_ref(&row));
         assert_eq!(again.row(0), row);
     }
 

@@ -42,7 +42,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     let shown = Shown::new(console);
     let compared = judge::compare(&a, &b, &arguments.data, Path::new(""), &shown);
     drop(shown);
-    let comparison = compared.map_err(progress::stopped_or)?;
+    let comparison = progress::ended(compared, Failure::of_data_named_here)?;
     if console.is_json {
         console.print_json(&comparison)?;
     } else {

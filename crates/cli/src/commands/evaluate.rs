@@ -42,7 +42,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     let shown = Shown::new(console);
     let measured = judge::evaluate(&model, &arguments.data, Path::new(""), &shown);
     drop(shown);
-    let evaluation = measured.map_err(progress::stopped_or)?;
+    let evaluation = progress::ended(measured, Failure::of_data_named_here)?;
     if console.is_json {
         console.print_json(&as_json(&evaluation, &model)?)?;
         return Ok(Outcome::Done);

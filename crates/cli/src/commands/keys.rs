@@ -3,11 +3,11 @@
 use super::Outcome;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::keys::{PRIVATE_FILE, PUBLIC_FILE, SIGNING_VARIABLE, TRUSTED_VARIABLE};
+use crate::keys::{PRIVATE_FILE, PUBLIC_FILE, SIGNING_VARIABLE, TRUSTED_VARIABLE, load_public};
 use crate::places;
 use clap::{Args, Subcommand};
 use ombud_core::Class;
-use ombud_engine::bundle::keys::{SigningKey, VerifyingKey};
+use ombud_engine::bundle::keys::SigningKey;
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -146,7 +146,7 @@ fn make_folder(folder: &Path) -> Result<(), Failure> {
 }
 
 fn show(arguments: &Show, console: &Console) -> Result<Outcome, Failure> {
-    let key = VerifyingKey::load(&arguments.public_key)?;
+    let key = load_public(&arguments.public_key)?;
     if console.is_json {
         console.print_json(
             &json!({ "public": arguments.public_key, "key_id": key.id().to_string() }),

@@ -6,7 +6,7 @@
 use super::Outcome;
 use crate::bundles;
 use crate::console::Console;
-use crate::failure::Failure;
+use crate::failure::{Failure, STARTS_HERE};
 use crate::keys::TrustArguments;
 use crate::predictions::Maker;
 use crate::predictions::sink::{Piece, Sink, TableFormat, Target};
@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use ombud_core::Class;
 use ombud_core::frame::Notes;
 use ombud_learn::progress::Progress;
-use ombud_learn::source::{self, Batches, Hints, Meter, ReadError, SourceSpec};
+use ombud_learn::source::{self, Batches, Hints, Meter, Place, ReadError, Source, SourceSpec};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ const ROWS_PER_BATCH: usize = 8_192;
 const ROWS_PER_EXPLAINED_BATCH: usize = 1_024;
 /// Batches being answered or waiting to be written, per thread.
 const BATCHES_PER_THREAD: usize = 2;
+/// Largest file that is read a second time to explain what is wrong with it.
+const READ_AGAIN_BYTES_MAX: u64 = 32 << 20;
 /// Remarks about the data that are told; a wrong file would fill the screen.
 const NOTES_TOLD_MAX: usize = 20;
 
@@ -115,8 +117,32 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
         &shown,
     );
     drop(shown);
-    tell(&answered?, console);
+    let notes =
+        answered.map_err(|failure| told_by_all_columns(failure, &maker, source.as_ref(), &spec))?;
+    tell(&notes, console);
     Ok(Outcome::Done)
+}
+
+/// A stream holds only the columns that were asked for. When some are not there, the others' names tell what they may
+/// be called, so a small file is read again as a whole.
+fn told_by_all_columns(
+    failure: Failure,
+    maker: &Maker,
+    source: &dyn Source,
+    spec: &SourceSpec,
+) -> Failure {
+    let is_small = source
+        .meter()
+        .bytes_total()
+        .is_some_and(|bytes| bytes <= READ_AGAIN_BYTES_MAX);
+    let is_misfit = matches!(&failure, Failure::Wrong(wrong) if wrong.is_about_columns);
+    if !is_misfit || !is_small || spec.place == Place::StandardInput {
+        return failure;
+    }
+    match source.read_all().map(|table| maker.table(&table.batch)) {
+        Ok(Err(better)) => better,
+        _ => failure,
+    }
 }
 
 fn format(arguments: &Arguments) -> Result<TableFormat, Failure> {
@@ -167,7 +193,7 @@ fn unreadable(error: ReadError) -> Failure {
     let is_absent = matches!(error, ReadError::NotFound { .. });
     let failure = Failure::from(error);
     if is_absent {
-        failure.with_hint("check the path; a relative one starts at the current folder")
+        failure.with_hint(STARTS_HERE)
     } else {
         failure
     }

@@ -86,7 +86,7 @@ fn new(arguments: &New, console: &Console) -> Result<Outcome, Failure> {
         &shown,
     );
     drop(shown);
-    let made = made.map_err(progress::stopped_or)?;
+    let made = progress::ended(made, Failure::of_data_named_here)?;
     if let Some(out) = &arguments.out {
         write_file_once(out, made.text.as_bytes(), 0o644)?;
     }
@@ -114,7 +114,7 @@ fn check(arguments: &Check, console: &Console) -> Result<Outcome, Failure> {
     let shown = Shown::new(console);
     let remarks = recipe_new::check(&recipe, &places::recipe_folder(&arguments.recipe), &shown);
     drop(shown);
-    let remarks = remarks.map_err(progress::stopped_or)?;
+    let remarks = progress::ended(remarks, Failure::from)?;
     if console.is_json {
         console.print_json(
             &json!({ "name": recipe.name.as_str(), "passed": true, "remarks": remarks }),

@@ -13,12 +13,12 @@ use clap::{Args, ValueEnum};
 use ombud_core::schema::Schema;
 use ombud_learn::train::{self, TrainOptions, Trained};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Train a model from a recipe and keep it as a bundle
 ///
 /// What is reported was measured on rows that training did not see. The bundle is written whole or not at all, to
-/// DIR/<name>/<version>, and DIR/<name>/latest points to it. A failed gate does not keep the bundle from being written,
+/// DIR/NAME/VERSION, and DIR/NAME/latest points to it. A failed gate does not keep the bundle from being written,
 /// for it is the evidence; with `--gates enforce` the exit code is then 3.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -64,6 +64,7 @@ pub enum GatesMode {
 /// Trains and prints.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure> {
     let recipe = places::recipe(&arguments.recipe, &arguments.set)?;
+    check_out(&arguments.out)?;
     let key = keys::signing_key(arguments.key.as_deref(), console)?;
     let folder = places::recipe_folder(&arguments.recipe);
     let options = TrainOptions {
@@ -75,7 +76,10 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     let shown = Shown::new(console);
     let trained = train::train(&recipe, &options, &shown);
     drop(shown);
-    let trained = trained.map_err(progress::stopped_or)?;
+    let trained = progress::ended(trained, |error| match arguments.data {
+        Some(_) => Failure::of_data_named_here(error),
+        None => error.into(),
+    })?;
     if console.is_json {
         console.print_json(&as_json(&trained))?;
     } else {
@@ -90,6 +94,23 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     match (arguments.gates, has_failed) {
         (GatesMode::Enforce, true) => Ok(Outcome::GatesFailed),
         (GatesMode::Enforce, false) | (GatesMode::Report, _) => Ok(Outcome::Done),
+    }
+}
+
+/// A training that cannot be kept should not begin.
+fn check_out(out: &Path) -> Result<(), Failure> {
+    match out.ancestors().find(|folder| folder.exists()) {
+        Some(place) if !place.is_dir() => {
+            let message = format!(
+                "{} is a file, so no models can be kept there",
+                place.display()
+            );
+            Err(Failure::invalid(
+                message,
+                "name a folder with --out DIR; it need not exist yet",
+            ))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -107,7 +107,7 @@ fn csv_row(columns: &[Cells<'_>], row: usize, digits: &mut zmij::Buffer, out: &m
         }
         match column.cell(row) {
             Cell::Number(number) if number.is_finite() => {
-                out.extend_from_slice(digits.format_finite(number).as_bytes())
+                out.extend_from_slice(digits.format_finite(number).as_bytes());
             }
             Cell::Text(text) => csv_text(text, out),
             Cell::Number(_) | Cell::Nothing => {}
@@ -160,7 +160,7 @@ fn json_row(
         out.extend_from_slice(key);
         match column.cell(row) {
             Cell::Number(number) if number.is_finite() => {
-                out.extend_from_slice(digits.format_finite(number).as_bytes())
+                out.extend_from_slice(digits.format_finite(number).as_bytes());
             }
             Cell::Text(text) if *is_raw => out.extend_from_slice(text.as_bytes()),
             Cell::Text(text) => json_text(text, out),

@@ -411,7 +411,10 @@ fn data_for_a_model_that_does_not_fit_is_refused() {
     let before = place.listing();
     let bundle = "models/leavers/latest";
     for (words, because) in [
-        (vec!["predict", bundle, "--data", "other.csv"], "hours"),
+        (
+            vec!["predict", bundle, "--data", "other.csv"],
+            "hours (is it `hourz`?)",
+        ),
         (vec!["predict", bundle, "--data", "empty.csv"], "empty"),
         (
             vec!["predict", bundle, "--data", "absent.csv"],

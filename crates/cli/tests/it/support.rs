@@ -17,7 +17,6 @@ pub struct Run {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
-    pub bytes: Vec<u8>,
 }
 
 impl Place {
@@ -112,7 +111,6 @@ impl Run {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            bytes: output.stdout,
         }
     }
 
