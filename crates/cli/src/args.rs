@@ -41,7 +41,7 @@ const FIRST_STEPS: &str = "\
 First steps:
   ombud recipe new people.csv --target outcome --out recipe.toml
   ombud train recipe.toml
-  ombud predict models/people/latest --data new.csv --explain
+  ombud predict models/outcome/latest --data new.csv --explain
 
 Exit codes: 0 done, 1 our mistake or a disk or network in trouble, 2 a mistake in what was asked,
 3 a gate failed under `train --gates enforce`, 130 stopped with Ctrl-C.";

@@ -259,8 +259,7 @@ impl From<RecipeError> for Failure {
             })
         });
         let fallback = || {
-            "mend the lines named above; `ombud recipe new DATA` writes a recipe to compare with"
-                .to_owned()
+            "mend the recipe there; `ombud recipe new DATA` writes one to compare with".to_owned()
         };
         Failure::Wrong(Box::new(Wrong {
             mistakes: mistakes.collect(),

@@ -71,6 +71,16 @@ pub fn seconds(time: f64) -> String {
     }
 }
 
+/// How much is done in a second.
+pub fn rate(per_second: f64) -> String {
+    match per_second {
+        rate if rate < 100.0 => format!("{rate:.1}/s"),
+        rate if rate < 10_000.0 => format!("{rate:.0}/s"),
+        rate if rate < 1e6 => format!("{:.0} k/s", rate / 1e3),
+        rate => format!("{:.0} M/s", rate / 1e6),
+    }
+}
+
 /// `1 row`, `2 rows`.
 pub fn plural(number: usize, noun: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };

@@ -8,7 +8,7 @@ use ombud_learn::recipe::{RECIPE_BYTES_MAX, Recipe};
 use std::env;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The folder of the person's own keys: `$XDG_CONFIG_HOME/ombud/keys`, or `~/.config/ombud/keys`.
 pub fn keys_folder() -> Option<PathBuf> {
@@ -70,10 +70,64 @@ fn recipe_text(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// The folder that paths inside a recipe start at.
+/// The folder that paths inside a recipe start at; empty for a recipe that lies here, so that its paths are told as
+/// they are written.
 pub fn recipe_folder(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
+    path.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// A source that is named here, as a recipe in `folder` must name it.
+pub fn source_seen_from(folder: &Path, source: &str) -> String {
+    const PREFIXES: [&str; 4] = ["csv", "tsv", "jsonl", "parquet"];
+    let (prefix, place) = match source.split_once(':') {
+        Some((prefix, place)) if PREFIXES.contains(&prefix) => (format!("{prefix}:"), place),
+        _ => (String::new(), source),
+    };
+    let place = Path::new(place);
+    if place == Path::new("-") || place.is_absolute() || folder == Path::new("") {
+        return source.to_owned();
+    }
+    let seen = match place.strip_prefix(folder) {
+        Ok(inside) => inside.to_owned(),
+        Err(_) => way_back(folder).map_or_else(
+            || std::path::absolute(place).unwrap_or_else(|_| place.to_owned()),
+            |back| back.join(place),
+        ),
+    };
+    format!("{prefix}{}", seen.display())
+}
+
+/// From a folder below here back to here; `None` for a folder elsewhere.
+fn way_back(folder: &Path) -> Option<PathBuf> {
+    let mut back = PathBuf::new();
+    for part in folder.components() {
+        match part {
+            Component::Normal(_) => back.push(".."),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(back)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_names_its_data_from_its_own_folder() {
+        for (folder, source, seen) in [
+            ("", "csv:a.csv", "csv:a.csv"),
+            ("p", "p/a.csv", "a.csv"),
+            ("p/q", "csv:d/a.csv", "csv:../../d/a.csv"),
+            ("p", "/d/a.csv", "/d/a.csv"),
+            ("p", "jsonl:-", "jsonl:-"),
+        ] {
+            assert_eq!(
+                source_seen_from(Path::new(folder), source),
+                seen,
+                "{folder} {source}"
+            );
+        }
     }
 }

@@ -10,7 +10,7 @@ mod reasons;
 
 use crate::failure::Failure;
 use arrow_array::builder::{Float64Builder, StringBuilder};
-use arrow_array::{ArrayRef, LargeStringArray, RecordBatch};
+use arrow_array::{ArrayRef, Int64Array, LargeStringArray, RecordBatch};
 use arrow_schema::{DataType, Field};
 use ombud_core::answer::Prediction;
 use ombud_core::frame::{self, Notes};
@@ -113,7 +113,7 @@ impl Maker {
         let mut arrays = match &self.model.manifest().outputs {
             Outputs::Number { .. } => numbers(&answers, answering.conformal.is_some()),
             Outputs::Segments { names } => vec![
-                texts(&answers, segment_id),
+                segment_numbers(&answers),
                 texts(&answers, |answer, text| named(answer, names, text)),
                 confidences(&answers),
             ],
@@ -165,7 +165,8 @@ fn columns(model: &Model, schema: &Schema, explained: Option<TextFormat>) -> arr
             }
         }
         Outputs::Segments { .. } => {
-            fields.extend([text("segment"), text("segment_name"), number("confidence")]);
+            let segment = Field::new("segment", DataType::Int64, true);
+            fields.extend([segment, text("segment_name"), number("confidence")]);
         }
         Outputs::Classes { names } | Outputs::Labels { names } => {
             fields.extend([text("prediction"), number("confidence")]);
@@ -252,10 +253,12 @@ fn named(answer: &Answer, names: &[String], text: &mut String) {
     }
 }
 
-fn segment_id(answer: &Answer, text: &mut String) {
-    if let Prediction::Segment { index } = &answer.prediction {
-        text.push_str(&index.to_string());
-    }
+fn segment_numbers(answers: &[Answer]) -> ArrayRef {
+    let number = |answer: &Answer| match &answer.prediction {
+        Prediction::Segment { index } => i64::try_from(*index).ok(),
+        Prediction::Class { .. } | Prediction::Labels { .. } | Prediction::Number { .. } => None,
+    };
+    Arc::new(answers.iter().map(number).collect::<Int64Array>())
 }
 
 fn set(answer: &Answer, names: &[String], text: &mut String) {

@@ -7,8 +7,9 @@
 use crate::console::{Console, ProgressStyle};
 use crate::failure::Failure;
 use crate::numbers;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle as BarStyle};
 use ombud_learn::progress::Progress;
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -221,11 +222,15 @@ fn bar(name: &str, total: Option<u64>, begun: Instant) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr())
         .with_elapsed(begun.elapsed());
     let template = match total {
-        Some(_) => "{prefix} {bar:30} {percent:>3} % · {per_sec} · {eta} left",
+        Some(_) => "{prefix} {bar:30} {percent:>3} % · {rate} · {eta} left",
         None => "{prefix} {spinner} {elapsed}",
     };
     if let Ok(style) = BarStyle::with_template(template) {
-        bar.set_style(style.progress_chars("━╸─"));
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // A line that cannot be formatted is drawn without its rate.
+            let _ = out.write_str(&numbers::rate(state.per_sec()));
+        };
+        bar.set_style(style.with_key("rate", rate).progress_chars("━╸─"));
     }
     bar.with_prefix(name.to_owned())
 }

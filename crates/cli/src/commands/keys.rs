@@ -108,9 +108,10 @@ fn new(arguments: &New, console: &Console) -> Result<Outcome, Failure> {
         return Err(error.into());
     }
     if console.is_json {
-        console.print_json(
-            &json!({ "private": private, "public": public, "key_id": id.to_string() }),
-        )?;
+        console.print_json(&json!({
+            "private": private.display().to_string(), "public": public.display().to_string(),
+            "key_id": id.to_string(),
+        }))?;
         return Ok(Outcome::Done);
     }
     console.print(&told(&private, &public, &id.to_string(), is_default))?;
@@ -148,9 +149,9 @@ fn make_folder(folder: &Path) -> Result<(), Failure> {
 fn show(arguments: &Show, console: &Console) -> Result<Outcome, Failure> {
     let key = load_public(&arguments.public_key)?;
     if console.is_json {
-        console.print_json(
-            &json!({ "public": arguments.public_key, "key_id": key.id().to_string() }),
-        )?;
+        console.print_json(&json!({
+            "public": arguments.public_key.display().to_string(), "key_id": key.id().to_string(),
+        }))?;
     } else {
         console.print(&format!("key id  {}", key.id()))?;
     }

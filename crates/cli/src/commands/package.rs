@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     if console.is_json {
         console.print_json(&json!({
             "name": manifest.name.as_str(), "version": manifest.version.get(),
-            "package": out, "bytes": bytes.len(), "sha256": digest,
+            "package": out.display().to_string(), "bytes": bytes.len(), "sha256": digest,
         }))?;
         return Ok(Outcome::Done);
     }

@@ -8,6 +8,7 @@ use crate::bundles;
 use crate::console::Console;
 use crate::failure::{Failure, STARTS_HERE};
 use crate::keys::TrustArguments;
+use crate::numbers;
 use crate::predictions::Maker;
 use crate::predictions::sink::{Piece, Sink, TableFormat, Target};
 use crate::progress::Shown;
@@ -117,9 +118,13 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
         &shown,
     );
     drop(shown);
-    let notes =
+    let written =
         answered.map_err(|failure| told_by_all_columns(failure, &maker, source.as_ref(), &spec))?;
-    tell(&notes, console);
+    tell(&written.notes, console);
+    if let Some(out) = &arguments.out {
+        let answers = numbers::plural(written.rows, "answer");
+        console.note(&format!("{answers} in {}", out.display()));
+    }
     Ok(Outcome::Done)
 }
 
@@ -199,8 +204,22 @@ fn unreadable(error: ReadError) -> Failure {
     }
 }
 
+/// Answers that are ready to be written.
+struct Answered {
+    piece: Piece,
+    rows: usize,
+    notes: Notes,
+}
+
 /// A batch on its way: the writer waits for it in order.
-type Promise = Receiver<Result<(Piece, Notes), Failure>>;
+type Promise = Receiver<Result<Answered, Failure>>;
+
+/// What was written.
+#[derive(Default)]
+struct Written {
+    rows: usize,
+    notes: Notes,
+}
 
 fn answer_all(
     maker: &Maker,
@@ -209,7 +228,7 @@ fn answer_all(
     format: TableFormat,
     out: Option<&Path>,
     progress: &Shown,
-) -> Result<Notes, Failure> {
+) -> Result<Written, Failure> {
     let waiting_max = rayon::current_num_threads() * BATCHES_PER_THREAD;
     let (promised, promises) = sync_channel::<Promise>(waiting_max);
     progress.start("answering", meter.bytes_total());
@@ -247,9 +266,13 @@ fn answer(
     maker: &Maker,
     batch: Result<RecordBatch, ReadError>,
     format: TableFormat,
-) -> Result<(Piece, Notes), Failure> {
+) -> Result<Answered, Failure> {
     let answers = maker.table(&batch.map_err(unreadable)?)?;
-    Ok((Piece::of(answers.table, format), answers.notes))
+    Ok(Answered {
+        rows: answers.table.num_rows(),
+        piece: Piece::of(answers.table, format),
+        notes: answers.notes,
+    })
 }
 
 /// Writes what was promised, in order. The output is opened when the first batch is known to be good. Owns the
@@ -261,17 +284,18 @@ fn write_all(
     format: TableFormat,
     out: Option<&Path>,
     progress: &Shown,
-) -> Result<Notes, Failure> {
-    let mut notes = Notes::default();
+) -> Result<Written, Failure> {
+    let mut written = Written::default();
     let mut sink = None;
     for promise in promises {
-        let (piece, found) = promise.recv().map_err(|_| gone())??;
-        notes.merge(found);
+        let answered = promise.recv().map_err(|_| gone())??;
+        written.rows += answered.rows;
+        written.notes.merge(answered.notes);
         let sink = match &mut sink {
             Some(sink) => sink,
             none => none.insert(Sink::open(Target::open(out)?, format, maker.columns())?),
         };
-        sink.write(&piece)?;
+        sink.write(&answered.piece)?;
         progress.advance(meter.bytes_read());
         if progress.is_stopped() {
             return Err(Failure::Stopped);
@@ -282,7 +306,7 @@ fn write_all(
         None => Sink::open(Target::open(out)?, format, maker.columns())?,
     };
     sink.finish()?;
-    Ok(notes)
+    Ok(written)
 }
 
 fn gone() -> Failure {

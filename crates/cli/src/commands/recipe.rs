@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use ombud_engine::bundle::staging::write_file_once;
 use ombud_learn::recipe_new;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Write a recipe from data, or check one
 #[derive(Debug, Subcommand)]
@@ -78,21 +78,22 @@ pub fn run(command: &Command, console: &Console) -> Result<Outcome, Failure> {
 }
 
 fn new(arguments: &New, console: &Console) -> Result<Outcome, Failure> {
+    // Paths in a recipe start at its folder, paths on the command line here.
+    let folder = arguments
+        .out
+        .as_deref()
+        .map_or_else(PathBuf::new, places::recipe_folder);
+    let source = places::source_seen_from(&folder, &arguments.data);
     let shown = Shown::new(console);
-    let made = recipe_new::write(
-        &arguments.data,
-        arguments.target.as_deref(),
-        Path::new(""),
-        &shown,
-    );
+    let made = recipe_new::write(&source, arguments.target.as_deref(), &folder, &shown);
     drop(shown);
     let made = progress::ended(made, Failure::of_data_named_here)?;
     if let Some(out) = &arguments.out {
-        write_file_once(out, made.text.as_bytes(), 0o644)?;
+        write_file_once(out, format!("{}\n", made.text.trim_end()).as_bytes(), 0o644)?;
     }
     if console.is_json {
         console.print_json(&json!({
-            "recipe": made.text, "warnings": made.warnings, "file": arguments.out,
+            "recipe": made.text, "warnings": made.warnings, "file": arguments.out.as_ref().map(|out| out.display().to_string()),
         }))?;
         return Ok(Outcome::Done);
     }
@@ -104,7 +105,7 @@ fn new(arguments: &New, console: &Console) -> Result<Outcome, Failure> {
             let out = out.display();
             console.print(&format!("{out}\n\nNext:\n  read and correct it, then\n  ombud recipe check {out}\n  ombud train {out}"))?;
         }
-        None => console.print_bytes(made.text.as_bytes())?,
+        None => console.print(made.text.trim_end())?,
     }
     Ok(Outcome::Done)
 }
@@ -121,12 +122,19 @@ fn check(arguments: &Check, console: &Console) -> Result<Outcome, Failure> {
         )?;
         return Ok(Outcome::Done);
     }
+    let mut warnings = 0;
     for remark in &remarks {
-        console.warn(remark);
+        match remark.strip_prefix("warning: ") {
+            Some(warning) => {
+                warnings += 1;
+                console.warn(warning);
+            }
+            None => console.print(&format!(" - {remark}"))?,
+        }
     }
-    let with = match remarks.len() {
+    let with = match warnings {
         0 => String::new(),
-        count => format!(" ({})", numbers::plural(count, "remark")),
+        count => format!(", with {}", numbers::plural(count, "warning")),
     };
     console.print(&format!(
         "{} can be trained{with}",

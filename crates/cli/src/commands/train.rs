@@ -120,7 +120,7 @@ fn as_json(trained: &Trained) -> serde_json::Value {
         "name": manifest.name.as_str(),
         "version": manifest.version.get(),
         "label": manifest.label.as_str(),
-        "bundle": trained.path,
+        "bundle": trained.path.display().to_string(),
         "digest": trained.bundle.digest().to_string(),
         "signed": trained.bundle.is_signed(),
         "metrics": report::values(&manifest.metrics),

@@ -4,8 +4,8 @@
 //! answers are mostly digits: a batch becomes one buffer, column by column taken apart once.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
-use arrow_array::{Array, Float64Array, LargeStringArray, RecordBatch, StringArray};
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{Array, Float64Array, Int64Array, LargeStringArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field};
 use std::collections::HashMap;
 
@@ -69,6 +69,7 @@ pub fn rows(table: &RecordBatch, format: TextFormat) -> Vec<u8> {
 
 enum Cells<'a> {
     Numbers(&'a Float64Array),
+    Wholes(&'a Int64Array),
     Texts(&'a StringArray),
     LongTexts(&'a LargeStringArray),
 }
@@ -76,6 +77,7 @@ enum Cells<'a> {
 enum Cell<'a> {
     Nothing,
     Number(f64),
+    Whole(i64),
     Text(&'a str),
 }
 
@@ -84,6 +86,7 @@ impl<'a> Cells<'a> {
     fn of(array: &'a dyn Array) -> Option<Self> {
         match array.data_type() {
             DataType::Float64 => Some(Cells::Numbers(array.as_primitive::<Float64Type>())),
+            DataType::Int64 => Some(Cells::Wholes(array.as_primitive::<Int64Type>())),
             DataType::Utf8 => Some(Cells::Texts(array.as_string::<i32>())),
             DataType::LargeUtf8 => Some(Cells::LongTexts(array.as_string::<i64>())),
             _ => None,
@@ -93,9 +96,12 @@ impl<'a> Cells<'a> {
     fn cell(&self, row: usize) -> Cell<'a> {
         match self {
             Cells::Numbers(values) if values.is_valid(row) => Cell::Number(values.value(row)),
+            Cells::Wholes(values) if values.is_valid(row) => Cell::Whole(values.value(row)),
             Cells::Texts(values) if values.is_valid(row) => Cell::Text(values.value(row)),
             Cells::LongTexts(values) if values.is_valid(row) => Cell::Text(values.value(row)),
-            Cells::Numbers(_) | Cells::Texts(_) | Cells::LongTexts(_) => Cell::Nothing,
+            Cells::Numbers(_) | Cells::Wholes(_) | Cells::Texts(_) | Cells::LongTexts(_) => {
+                Cell::Nothing
+            }
         }
     }
 }
@@ -109,6 +115,7 @@ fn csv_row(columns: &[Cells<'_>], row: usize, digits: &mut zmij::Buffer, out: &m
             Cell::Number(number) if number.is_finite() => {
                 out.extend_from_slice(digits.format_finite(number).as_bytes());
             }
+            Cell::Whole(whole) => out.extend_from_slice(whole.to_string().as_bytes()),
             Cell::Text(text) => csv_text(text, out),
             Cell::Number(_) | Cell::Nothing => {}
         }
@@ -162,6 +169,7 @@ fn json_row(
             Cell::Number(number) if number.is_finite() => {
                 out.extend_from_slice(digits.format_finite(number).as_bytes());
             }
+            Cell::Whole(whole) => out.extend_from_slice(whole.to_string().as_bytes()),
             Cell::Text(text) if *is_raw => out.extend_from_slice(text.as_bytes()),
             Cell::Text(text) => json_text(text, out),
             Cell::Number(_) | Cell::Nothing => out.extend_from_slice(b"null"),

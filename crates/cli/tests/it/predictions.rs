@@ -74,6 +74,7 @@ fn segments_come_with_their_name_and_confidence() {
     for row in &rows {
         let keys: Vec<&String> = row.as_object().expect("an object").keys().collect();
         assert_eq!(keys, ["confidence", "person_id", "segment", "segment_name"]);
+        assert!(row["segment"].is_u64(), "{row}");
         assert!((0.0..=1.0).contains(&row["confidence"].as_f64().expect("a number")));
     }
     let segments: std::collections::BTreeSet<String> =
@@ -187,6 +188,11 @@ fn a_file_is_written_in_the_format_its_name_says() {
     for name in ["a.csv", "a.jsonl", "a.parquet"] {
         let run = place.done(&["predict", bundle, "--data", "data.csv", "--out", name]);
         assert_eq!(run.stdout, "");
+        assert!(
+            run.stderr.contains(&format!("200 answers in {name}")),
+            "{}",
+            run.stderr
+        );
     }
     assert_eq!(place.read("a.csv"), shown);
     assert_eq!(place.read("a.jsonl").lines().count(), 200);

@@ -318,6 +318,39 @@ fn a_new_recipe_can_be_checked_and_trained() {
 }
 
 #[test]
+fn a_recipe_written_elsewhere_still_finds_its_data() {
+    let place = Place::new();
+    place.write("data.csv", leavers(150, 1));
+    place.write("project/inner/data.csv", leavers(160, 1));
+    place.done(&[
+        "recipe",
+        "new",
+        "data.csv",
+        "--target",
+        "left",
+        "--out",
+        "project/a.toml",
+    ]);
+    place.done(&["recipe", "check", "project/a.toml"]);
+    let inner = "csv:project/inner/data.csv";
+    place.done(&[
+        "recipe",
+        "new",
+        inner,
+        "--target",
+        "left",
+        "--out",
+        "project/b.toml",
+    ]);
+    assert!(
+        place
+            .read("project/b.toml")
+            .contains("\"csv:inner/data.csv\"")
+    );
+    place.done(&["recipe", "check", "project/b.toml"]);
+}
+
+#[test]
 fn a_path_in_a_recipe_starts_at_the_recipe_and_on_the_command_line_here() {
     let place = Place::new();
     place.write("project/data.csv", leavers(150, 1));
