@@ -32,4 +32,3 @@ pub mod target;
 pub mod thresholds;
 pub mod train;
 pub mod vocabulary;
-pub mod write;

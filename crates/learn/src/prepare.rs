@@ -196,7 +196,7 @@ fn watch_reading(
 ) -> Result<source::Table, ReadError> {
     let is_done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let watcher = scope.spawn(|| {
             while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
                 progress.advance(opened.meter().bytes_read());
                 std::thread::park_timeout(std::time::Duration::from_millis(100));
@@ -204,6 +204,7 @@ fn watch_reading(
         });
         let table = opened.read_all();
         is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        watcher.thread().unpark();
         table
     })
 }
@@ -217,7 +218,7 @@ pub fn prepare(
 ) -> Result<Prepared, PrepareError> {
     // A path on the command line starts where the person stands, a path in a recipe where the recipe lies.
     let (source, base) = match data {
-        Some(data) => (data, Path::new(".")),
+        Some(data) => (data, Path::new("")),
         None => (
             recipe
                 .data
