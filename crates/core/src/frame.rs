@@ -360,7 +360,7 @@ fn typed(feature: &Feature, raw: &RawColumn, notes: &mut Notes) -> Column {
     match (&feature.kind, raw) {
         (Kind::Number { bounds }, RawColumn::One(array)) => {
             let (numbers, unfit) = numbers(array);
-            let outside = |v: Option<f64>| v.is_some_and(|v| !(v.is_finite() && bounds.allow(v)));
+            let outside = |v: Option<f64>| v.is_some_and(|v| !(is_usable(v) && bounds.allow(v)));
             let all_inside = !numbers.iter().any(outside);
             let (numbers, outside) = if all_inside {
                 (numbers, 0)
@@ -382,7 +382,7 @@ fn typed(feature: &Feature, raw: &RawColumn, notes: &mut Notes) -> Column {
                 values
                     .into_iter()
                     .fold((Vec::new(), 0), |(mut kept, outside), value| {
-                        let fits = value.is_nan() || bounds.allow(value);
+                        let fits = value.is_nan() || (is_usable(value) && bounds.allow(value));
                         kept.push(if fits { value } else { f64::NAN });
                         (kept, outside + usize::from(!fits))
                     });
@@ -395,6 +395,11 @@ fn typed(feature: &Feature, raw: &RawColumn, notes: &mut Notes) -> Column {
         (_, RawColumn::One(array)) => Column::Text(texts(array)),
         (_, RawColumn::Steps(arrays)) => empty(feature, arrays.first().map_or(0, Array::len)),
     }
+}
+
+/// Models compare in single precision; a number beyond it is a mistake in the data.
+fn is_usable(value: f64) -> bool {
+    value.abs() <= f64::from(f32::MAX)
 }
 
 fn note_unfit(notes: &mut Notes, feature: &Feature, count: usize) {

@@ -16,6 +16,8 @@ use std::collections::HashMap;
 
 /// Values a category keeps; rarer ones count as unseen.
 const VALUES_KEPT_MAX: usize = 1_000;
+/// A column that a person calls a category may have this many values.
+const VALUES_GIVEN_MAX: usize = 50_000;
 /// A category with more values than this expects new ones.
 const VALUES_CLOSED_MAX: usize = 50;
 /// A value seen less often than this is too rare for its set to be closed.
@@ -77,7 +79,7 @@ pub enum InferError {
         wanted: &'static str,
         why: String,
     },
-    #[error("the target {target:?} is also named as a feature")]
+    #[error("the target {target:?} is also named as a feature, an id or a column to drop")]
     TargetAmongFeatures { target: String },
     #[error(transparent)]
     Schema(#[from] SchemaError),
@@ -92,11 +94,16 @@ impl InferError {
             }
             InferError::Unfit { .. } => "give it another type in [features], or mend the cells".into(),
             InferError::TargetAmongFeatures { target } => {
-                format!("remove `{target}` from [features]: a model that is told the answer learns nothing")
+                format!("remove `{target}` from [features] and `ids`: a model that is told the answer learns nothing")
             }
             InferError::Schema(_) => "check the names and values in [features]".into(),
         }
     }
+}
+
+/// The order of a target's words, when they are of a known scale.
+pub(crate) fn order_of(names: &[String]) -> Option<Vec<String>> {
+    scales::order(names.iter().map(String::as_str))
 }
 
 /// The schema of a table under a recipe.
@@ -150,7 +157,12 @@ fn check_target(recipe: &Recipe) -> Result<(), InferError> {
     let Some(target) = &recipe.data.target else {
         return Ok(());
     };
-    if recipe.features.given.contains_key(target) || recipe.features.only.contains(target) {
+    let data = &recipe.data;
+    let is_elsewhere = recipe.features.drop.contains(target) || data.ids.contains(target);
+    if recipe.features.given.contains_key(target)
+        || recipe.features.only.contains(target)
+        || is_elsewhere
+    {
         return Err(InferError::TargetAmongFeatures {
             target: target.clone(),
         });
@@ -206,6 +218,7 @@ fn counts_text(features: &[Feature]) -> String {
 
 /// A feature as the recipe says it.
 fn given_feature(name: &str, spec: &FeatureSpec, array: &ArrayRef) -> Result<Feature, InferError> {
+    refuse_empty(name, array)?;
     let bounds = Bounds {
         min: spec.min,
         max: spec.max,
@@ -233,7 +246,21 @@ fn given_feature(name: &str, spec: &FeatureSpec, array: &ArrayRef) -> Result<Fea
             values: spec.values.clone(),
             unseen: Unseen::Refused,
         },
-        KindWord::Category => category(&value_counts(array)),
+        KindWord::Category => {
+            let counts = value_counts(array);
+            if counts.len() > VALUES_GIVEN_MAX {
+                let why = format!(
+                    "it has {} different values: an identifier, or a text",
+                    counts.len()
+                );
+                return Err(InferError::Unfit {
+                    feature: name.to_owned(),
+                    wanted: "a category",
+                    why,
+                });
+            }
+            category(&counts)
+        }
         KindWord::Ordinal if !spec.levels.is_empty() => Kind::Ordinal {
             levels: spec.levels.clone(),
         },
@@ -265,6 +292,35 @@ fn given_feature(name: &str, spec: &FeatureSpec, array: &ArrayRef) -> Result<Fea
         path: path.unwrap_or_else(|| feature.path.clone()),
         ..feature
     })
+}
+
+/// A column that a person names must be able to tell something.
+fn refuse_empty(name: &str, array: &ArrayRef) -> Result<(), InferError> {
+    let refused = |why: String| InferError::Unfit {
+        feature: name.to_owned(),
+        wanted: "a feature",
+        why,
+    };
+    if array.null_count() == array.len() {
+        return Err(refused("it has no value in any row".into()));
+    }
+    let is_list = matches!(
+        array.data_type(),
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _)
+    );
+    if is_list || array.null_count() > 0 {
+        return Ok(());
+    }
+    let cells = texts(array);
+    let first = cells.value(0);
+    if is_missing_word(first) && cells.iter().flatten().all(is_missing_word) {
+        return Err(refused("it has no value in any row".into()));
+    }
+    if cells.iter().flatten().all(|cell| cell == first) {
+        let why = format!("it is {:?} in every row", shortened(first));
+        return Err(refused(why));
+    }
+    Ok(())
 }
 
 fn natural_word(name: &str, array: &ArrayRef) -> KindWord {
@@ -321,7 +377,7 @@ fn later(name: &str, target: Option<&str>) -> Option<String> {
         );
     }
     let starts = ["post_", "outcome_", "after_", "closing_", "survival_"];
-    let ends = ["_closed", "_outcome", "length_of_stay"];
+    let ends = ["_closed", "_outcome", "length_of_stay", "until_end"];
     let is_later = starts.iter().any(|start| lower.starts_with(start))
         || ends.iter().any(|end| lower.ends_with(end));
     is_later.then(|| {
@@ -401,6 +457,10 @@ fn text_part(name: &str, array: &ArrayRef) -> (Part, String) {
             "it holds dates; name it as `time` in [data] to split by it".into(),
         );
     }
+    if let Some(unfit) = few_unfit_numbers(&counts, rows) {
+        let why = format!("numbers, but for {unfit} cells");
+        return (Part::Feature(Kind::number()), why);
+    }
     let words: usize = counts
         .iter()
         .map(|(value, count)| value.split_whitespace().count() * count)
@@ -433,6 +493,24 @@ fn text_part(name: &str, array: &ArrayRef) -> (Part, String) {
         Part::Feature(category(&counts)),
         format!("{distinct} different texts in {rows} rows: a category"),
     )
+}
+
+/// How many cells are no number, when nearly all are: typing mistakes must not cost a column. Codes with leading zeros
+/// are names and stay texts.
+fn few_unfit_numbers(counts: &[(String, usize)], rows: usize) -> Option<usize> {
+    const UNFIT_SHARE_MAX: f64 = 0.02;
+    let is_code = |text: &str| text.len() > 1 && text.starts_with('0') && !text.starts_with("0.");
+    let mut unfit = 0;
+    for (value, count) in counts {
+        let value = value.trim();
+        if is_code(value) {
+            return None;
+        }
+        if value.parse::<f64>().is_err() {
+            unfit += count;
+        }
+    }
+    (unfit > 0 && unfit as f64 <= UNFIT_SHARE_MAX * rows as f64).then_some(unfit)
 }
 
 /// The known texts of a column, most frequent first, ties by name.

@@ -13,7 +13,9 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A feature that alone tells the target this well gives it away.
-const GIVEAWAY_AUC: f64 = 0.995;
+const GIVEAWAY_AUC: f64 = 0.95;
+/// The same for more than two classes, as a share of rows told right.
+const GIVEAWAY_RIGHT: f64 = 0.99;
 /// The same for numbers, as a share of variance explained.
 const GIVEAWAY_R2: f64 = 0.99;
 /// Rows looked at.
@@ -68,6 +70,25 @@ fn class_telling(column: &Column, codes: &[u32], classes: usize, rows: &[usize])
             let auc = rank_auc(&mut pairs)?;
             Some(auc.max(1.0 - auc) >= GIVEAWAY_AUC)
         }
+        Column::Code(values) if classes == 2 => {
+            let mut counts: HashMap<Option<u32>, (usize, usize)> = HashMap::new();
+            let value = |row: usize| values.is_valid(row).then(|| values.value(row));
+            for row in rows {
+                let (positive, all) = counts.entry(value(*row)).or_default();
+                *positive += usize::from(codes[*row] == 1);
+                *all += 1;
+            }
+            // As many values as rows tell nothing: that is an identifier, which has its own warning.
+            if counts.len() * 10 > rows.len() {
+                return None;
+            }
+            let rate = |row: &usize| {
+                let (positive, all) = counts[&value(*row)];
+                (positive as f64 / all as f64, codes[*row] == 1)
+            };
+            let mut pairs: Vec<(f64, bool)> = rows.iter().map(rate).collect();
+            Some(rank_auc(&mut pairs)? >= GIVEAWAY_AUC)
+        }
         Column::Code(values) => {
             let mut counts: HashMap<Option<u32>, HashMap<u32, usize>> = HashMap::new();
             for row in rows {
@@ -86,7 +107,7 @@ fn class_telling(column: &Column, codes: &[u32], classes: usize, rows: &[usize])
                 .len();
             // As many values as rows tell nothing: that is an identifier, which has its own warning.
             let is_many = counts.len() * 10 > rows.len();
-            Some(distinct > 1 && !is_many && right as f64 >= GIVEAWAY_AUC * rows.len() as f64)
+            Some(distinct > 1 && !is_many && right as f64 >= GIVEAWAY_RIGHT * rows.len() as f64)
         }
         Column::Number(numbers) => {
             let distinct: HashSet<u64> = rows
@@ -106,7 +127,7 @@ fn class_telling(column: &Column, codes: &[u32], classes: usize, rows: &[usize])
                     .or_default() += 1;
             }
             let right: usize = counts.values().filter_map(|of| of.values().max()).sum();
-            Some(right as f64 >= GIVEAWAY_AUC * rows.len() as f64)
+            Some(right as f64 >= GIVEAWAY_RIGHT * rows.len() as f64)
         }
         Column::Text(_) | Column::Sequence { .. } => None,
     }

@@ -87,6 +87,8 @@ pub enum TargetError {
     },
     #[error("the target {column:?} holds {value:?}, which is not among the levels of the recipe")]
     UnknownLevel { column: String, value: String },
+    #[error("the order of the target {column:?} cannot be told from its words")]
+    NoOrder { column: String },
     #[error("a positive class is only known to a target of two classes; {column:?} has {count}")]
     NotBinary { column: String, count: usize },
 }
@@ -108,6 +110,9 @@ impl TargetError {
             TargetError::UnknownClass { nearest: Some(nearest), .. } => format!("did you mean {nearest:?}?"),
             TargetError::UnknownClass { .. } | TargetError::UnknownLevel { .. } => {
                 "classes are written exactly as in the data".into()
+            }
+            TargetError::NoOrder { .. } => {
+                "give `levels`, lowest first, in [data]".into()
             }
             TargetError::NotBinary { .. } => "leave `positive` out".into(),
         }
@@ -399,6 +404,12 @@ fn as_classes(
         });
     }
     sort_names(&mut names);
+    let is_numbers = names.iter().all(|name| name.parse::<f64>().is_ok());
+    if task == Task::Ordered && recipe.data.levels.is_empty() && !is_numbers {
+        names = crate::infer::order_of(&names).ok_or_else(|| TargetError::NoOrder {
+            column: column.to_owned(),
+        })?;
+    }
     if !recipe.data.levels.is_empty() {
         if let Some(value) = names.iter().find(|name| !recipe.data.levels.contains(name)) {
             return Err(TargetError::UnknownLevel {
@@ -451,7 +462,7 @@ fn positive_last(column: &str, names: &mut Vec<String>, positive: &str) -> Resul
 }
 
 fn is_positive_word(name: &str) -> bool {
-    ["yes", "true", "1", "positive", "y", "t"]
+    ["yes", "true", "1", "positive", "y", "t", "high", "present"]
         .iter()
         .any(|word| name.eq_ignore_ascii_case(word))
 }

@@ -100,6 +100,8 @@ pub enum TrainError {
     },
     #[error("{algorithm} cannot be used for {task}")]
     Algorithm { algorithm: &'static str, task: Task },
+    #[error("{what} cannot be used here: {why}")]
+    Parameter { what: String, why: String },
     #[error("the threshold for {class:?} cannot be set: {reason}")]
     Threshold { class: String, reason: String },
     #[error("{a} and {b} answer different questions and cannot be compared")]
@@ -136,6 +138,7 @@ impl TrainError {
             | TrainError::Split { .. }
             | TrainError::Algorithm { .. }
             | TrainError::Threshold { .. }
+            | TrainError::Parameter { .. }
             | TrainError::Incomparable { .. }
             | TrainError::NothingToCompare { .. }
             | TrainError::Measure(_)
@@ -170,6 +173,7 @@ impl TrainError {
             TrainError::Algorithm { .. } => {
                 "use algorithm = \"forest\" or \"linear\"; kmeans and mixture find segments without a target"
             }
+            TrainError::Parameter { .. } => "remove it, or change what it does not fit",
             TrainError::Threshold { .. } => {
                 "classes are written exactly as in the data; ask for less, or collect more rows"
             }
@@ -226,6 +230,14 @@ fn train_here(
     let mut prepared = prepare::prepare(recipe, options.recipe_folder, options.data, progress)?;
     let algorithm = algorithm_of(recipe, &prepared)?;
     check_enough(&prepared)?;
+    check_parameters(recipe, &prepared, &algorithm)?;
+    if let Target::Classes { names, .. } = &prepared.target
+        && names.len() == 2
+    {
+        prepared
+            .notes
+            .push(format!("the positive class is {:?}", names[1]));
+    }
     let sides = prepare::divide(recipe, &mut prepared);
     check_sides(&prepared, &sides)?;
     let mut warnings = std::mem::take(&mut prepared.warnings);
@@ -306,6 +318,52 @@ fn check_enough(prepared: &Prepared) -> Result<(), TrainError> {
                 rows: counts[rare],
             });
         }
+    }
+    Ok(())
+}
+
+/// What the recipe asks for must have a meaning for this target and algorithm; nothing is silently ignored.
+fn check_parameters(
+    recipe: &Recipe,
+    prepared: &Prepared,
+    algorithm: &Algorithm,
+) -> Result<(), TrainError> {
+    let refused = |what: &str, why: String| {
+        let what = what.to_owned();
+        Err(TrainError::Parameter { what, why })
+    };
+    let target = &prepared.target;
+    if prepared.monotone.iter().any(|direction| *direction != 0) {
+        if !matches!(algorithm, Algorithm::Forest(_)) {
+            return refused(
+                "`monotone`",
+                format!("{} does not keep it, a forest does", algorithm.word()),
+            );
+        }
+        if target.names().len() > 2 {
+            return refused(
+                "`monotone`",
+                "with more than two classes no single one rises or falls".into(),
+            );
+        }
+    }
+    if let crate::recipe::ClassWeights::Given(weights) = &recipe.train.class_weights
+        && let Some(class) = weights.keys().find(|class| !target.names().contains(class))
+    {
+        let why = format!(
+            "the target has no class {class:?}, only {}",
+            target.names().join(", ")
+        );
+        return refused("`class_weights`", why);
+    }
+    if let Algorithm::Forest(parameters) = algorithm
+        && parameters.loss != crate::recipe::LossKind::Squared
+        && !matches!(target, Target::Numbers(_))
+    {
+        return refused(
+            "`loss`",
+            format!("it is for numbers, and the task is {}", target.task()),
+        );
     }
     Ok(())
 }
@@ -685,15 +743,43 @@ fn next_version(out: &Path, name: &str) -> Version {
 }
 
 /// Writes the folder in one step, then points `latest` to it.
-fn write(bundle: &Bundle, out: &Path) -> Result<PathBuf, TrainError> {
+fn write(bundle: &Bundle, options_out: &Path) -> Result<PathBuf, TrainError> {
     let manifest = bundle.manifest();
-    let folder = out.join(manifest.name.as_str());
+    let folder = options_out.join(manifest.name.as_str());
     // Leftovers of a killed training harm nobody; sweeping them may fail without harm, too.
     let _ = staging::sweep(&folder, SystemTime::now(), LEFTOVER_AGE);
     let path = folder.join(manifest.version.to_string());
     bundle.write(&path)?;
     staging::point_latest(&folder, &manifest.version.to_string())?;
+    write_index(options_out)?;
     Ok(path)
+}
+
+/// The file that lists every model and version of a folder, for people and scripts.
+pub const INDEX_FILE: &str = "registry.json";
+
+/// Rewrites the index from what is really there, so that it cannot drift from the folders.
+fn write_index(out: &Path) -> Result<(), TrainError> {
+    let mut models = BTreeMap::new();
+    for name in staging::folders_in(out).unwrap_or_default() {
+        let mut versions: Vec<u32> = staging::folders_in(&out.join(name.as_str()))
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|folder| folder.as_str().parse::<Version>().ok().map(Version::get))
+            .collect();
+        versions.sort_unstable();
+        if let Some(latest) = versions.last() {
+            let entry = serde_json::json!({ "latest": latest, "versions": versions });
+            models.insert(name.as_str().to_owned(), entry);
+        }
+    }
+    let index = serde_json::json!({ "models": models });
+    let text =
+        serde_json::to_vec_pretty(&index).map_err(|error| TrainError::Store(error.to_string()))?;
+    Ok(staging::write_file_atomically(
+        &out.join(INDEX_FILE),
+        &text,
+    )?)
 }
 
 /// The present in UTC, as RFC 3339 with seconds.

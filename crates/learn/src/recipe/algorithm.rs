@@ -161,6 +161,25 @@ enum Word {
     Mixture,
 }
 
+const FOREST_KEYS: [&str; 15] = [
+    "rounds",
+    "trees",
+    "n_estimators",
+    "depth",
+    "max_depth",
+    "learning_rate",
+    "eta",
+    "subsample",
+    "colsample",
+    "min_child_weight",
+    "lambda",
+    "bins",
+    "early_stopping",
+    "loss",
+    "quantile",
+];
+const LINEAR_KEYS: [&str; 4] = ["c", "strategy", "text", "iterations"];
+
 /// Reads the algorithm and the parameters that belong to it; those of another algorithm stay unknown keys.
 pub(super) fn read(section: &Section<'_>) -> Option<Algorithm> {
     let words = [
@@ -170,6 +189,10 @@ pub(super) fn read(section: &Section<'_>) -> Option<Algorithm> {
         ("mixture", Word::Mixture),
     ];
     let word = match section.get(&["algorithm"]) {
+        // Parameters of one algorithm say which is meant, so that `--set train.rounds=100` needs nothing else.
+        None if section.has(&FOREST_KEYS) => Word::Forest,
+        None if section.has(&LINEAR_KEYS) => Word::Linear,
+        None if section.has(&["k", "segments", "k_min", "k_max"]) => Word::KMeans,
         None => return None,
         Some(found) => match found.value.as_str() {
             Some(coming @ ("lstm" | "encoder" | "language")) => {

@@ -146,6 +146,11 @@ impl<'t> Section<'t> {
         Some(Found { line: *line, value })
     }
 
+    /// Whether one of some keys is there.
+    pub(super) fn has(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.entries.contains_key(*name))
+    }
+
     /// A sub-table; a mistake when the key holds something else.
     pub(super) fn section(&self, name: &'static str) -> Option<Section<'t>> {
         let found = self.get(&[name])?;

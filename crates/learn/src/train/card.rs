@@ -52,11 +52,7 @@ fn head(manifest: &Manifest) -> String {
     if !manifest.description.is_empty() {
         let _ = writeln!(text, "{}\n", manifest.description);
     }
-    let _ = writeln!(
-        text,
-        "Made on {} by {}.",
-        manifest.created, manifest.made_by
-    );
+    let _ = writeln!(text, "Made by {}.", manifest.made_by);
     text
 }
 
@@ -378,10 +374,9 @@ fn how(manifest: &Manifest, notes: &[String]) -> String {
         .map(|(name, value)| format!("{name} {}", value.to_string().trim_matches('"')))
         .collect();
     let mut text = format!(
-        "## How it was made\n\n{}. Seed {}. Training took {:.1} s.\n",
+        "## How it was made\n\n{}. Seed {}.\n",
         parameters.join(", "),
-        manifest.lineage.seed,
-        manifest.lineage.seconds
+        manifest.lineage.seed
     );
     notes
         .iter()
