@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::house::House;
 use crate::steps::{Outcome, Step};
@@ -35,32 +35,53 @@ pub fn steps() -> Vec<Step> {
     steps
 }
 
+/// Starts a PostgreSQL of its own around a command; the ledger's tests find it by an environment variable.
+const WITH_POSTGRES: &str = "crates/ledger/tests/with_postgres.sh";
+
 fn tests(house: &House) -> Result<Outcome> {
-    let mut tests = house.cargo();
+    let mut tests = around_postgres(house)?;
     if command::succeeds(house.cargo().args(["nextest", "--version"])) {
-        tests.args([
+        let run = [
             "nextest",
             "run",
             "--workspace",
             "--locked",
             "--no-fail-fast",
-        ]);
+        ];
+        tests.args(run);
     } else {
         println!("cargo-nextest is not installed; cargo test runs the same tests, more slowly");
-        tests.args([
-            "test",
-            "--workspace",
-            "--locked",
-            "--lib",
-            "--bins",
-            "--tests",
-            "--no-fail-fast",
-        ]);
+        tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+        tests.args(["--lib", "--bins", "--tests"]);
     }
     // The public signing tool judges our signatures in both directions; its tests find it by this name.
     let python = python_ready(house)?;
     command::run(tests.env("OMBUD_MODEL_SIGNING_PYTHON", python))?;
     Ok(Outcome::Passed)
+}
+
+/// Cargo, with a PostgreSQL started for it when its programs are installed; CI must have them.
+fn around_postgres(house: &House) -> Result<Command> {
+    let is_installed = std::fs::read_dir("/usr/lib/postgresql").is_ok_and(|versions| {
+        versions
+            .flatten()
+            .any(|version| version.path().join("bin/initdb").is_file())
+    });
+    if is_installed {
+        let mut script = Command::new("bash");
+        script
+            .current_dir(&house.root)
+            .arg(WITH_POSTGRES)
+            .arg("cargo");
+        return Ok(script);
+    }
+    if std::env::var_os("CI").is_some() {
+        bail!("PostgreSQL's server programs are missing: install the package postgresql");
+    }
+    println!(
+        "PostgreSQL IS NOT INSTALLED: the ledger is only tested on SQLite (install postgresql)"
+    );
+    Ok(house.cargo())
 }
 
 fn python_ready(house: &House) -> Result<PathBuf> {

@@ -1,0 +1,803 @@
+//! The ledger in PostgreSQL: `synchronous_commit=on`, an advisory lock per lane, one `insert … select from unnest` a
+//! group.
+//!
+//! The traits block, so each connection brings a small runtime of its own and lives on a thread that may block. Nothing
+//! waits for ever: a server that hangs is given up after a bound, and its connection with it. Only `begin` connects, so
+//! that no statement can slip out of its transaction onto a fresh connection.
+
+use super::page::{Cell, PageQuery};
+use super::{
+    CheckpointRow, Doomed, Head, KeyRow, LaneRow, Reading, Result, SEQUENCE_BITS, Slot, Wrapped,
+    Writing, lane_at, position, sequence_at,
+};
+use crate::checkpoint::{SignedCheckpoint, VerifyingKey};
+use crate::error::StorageError;
+use crate::layout::frame;
+use crate::name::{LaneName, Tenant};
+use crate::record::{KeyId, RawRecord, Record, RecordId, Unreadable};
+use futures_util::TryStreamExt;
+use ombud_core::{Digest, ModelName, Version};
+use sha2::{Digest as _, Sha256};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, ConnectOptions, Postgres, Row, query, raw_sql};
+use std::collections::HashSet;
+use std::io;
+use std::ops::ControlFlow;
+use std::str::FromStr;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Numbered from 1; a migration that has shipped is never edited.
+const MIGRATIONS: &[&str] = &[include_str!("../../schema/postgres/0001_ledger.sql")];
+/// Held while tables are created or changed, so that replicas that start together do it once.
+const MIGRATION_LOCK: i64 = 0x6f6d_6275_6401;
+
+/// How long a connection may take to be made.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long a transaction's statement may take.
+const WRITE_WAIT: Duration = Duration::from_secs(30);
+/// How long a fresh connection waits, in all, for locks of one that died: the server takes a moment to notice.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// Between two tries for a lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// How long one reading statement may take; a page or a chunk of a walk.
+const READ_WAIT: Duration = Duration::from_secs(120);
+
+const INSERT_RECORDS: &str = "insert into ledger_records (position, tenant, previous, time_us, id, kind, model, version, \
+    bundle, environment, subject, key, sealed_input, answer, confidence, sealed_explanation, latency_us, cache_hit, \
+    principal, ip, user_agent, request_id, detail, hash) \
+    select * from unnest($1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::bytea[], $6::text[], $7::text[], \
+    $8::bigint[], $9::bytea[], $10::text[], $11::bytea[], $12::bytea[], $13::bytea[], $14::text[], \
+    $15::double precision[], $16::bytea[], $17::bigint[], $18::bigint[], $19::text[], $20::text[], $21::text[], \
+    $22::text[], $23::text[], $24::bytea[])";
+
+/// Every cell of a record, in the order [`raw`] reads them; `r` is the record.
+const CELLS: &str = "r.position, r.tenant, r.previous, r.time_us, r.id, r.kind, r.model, r.version, r.bundle, \
+    r.environment, r.subject, r.key, r.sealed_input, r.answer, r.confidence, r.sealed_explanation, r.latency_us, \
+    r.cache_hit, r.principal, r.ip, r.user_agent, r.request_id, r.detail, r.hash";
+
+type Sql<'q> = Query<'q, Postgres, PgArguments>;
+
+/// The connection that writes.
+pub(crate) struct PostgresWriter {
+    link: Link,
+    locked: HashSet<i64>,
+    /// How long this connection may still wait for locks that somebody else holds.
+    patience: Duration,
+}
+
+/// A connection that reads.
+pub(crate) struct PostgresReader {
+    link: Link,
+}
+
+/// A connection, when there is one, and the runtime it lives on.
+struct Link {
+    runtime: Runtime,
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+    wait: Duration,
+}
+
+impl PostgresWriter {
+    /// Connects and brings the tables up to date.
+    pub fn open(url: &str) -> Result<Self> {
+        let mut link = Link::new(url, WRITE_WAIT)?;
+        link.connect()?;
+        migrate(&mut link)?;
+        Ok(PostgresWriter {
+            link,
+            locked: HashSet::new(),
+            patience: LOCK_PATIENCE,
+        })
+    }
+
+    /// Locks a lane for as long as this connection lives; whether nobody else had it.
+    fn lock(&mut self, tenant: &Tenant, name: &LaneName) -> Result<bool> {
+        let lock = lane_lock(tenant, name);
+        if self.locked.contains(&lock) {
+            return Ok(true);
+        }
+        loop {
+            let row = self
+                .link
+                .row(query("select pg_try_advisory_lock($1)").bind(lock))?;
+            if row.is_some_and(|row| row.get::<bool, _>(0)) {
+                self.locked.insert(lock);
+                return Ok(true);
+            }
+            if self.patience.is_zero() {
+                return Ok(false);
+            }
+            self.patience = self.patience.saturating_sub(LOCK_PAUSE);
+            std::thread::sleep(LOCK_PAUSE);
+        }
+    }
+}
+
+impl PostgresReader {
+    /// Connects for reading.
+    pub fn open(url: &str) -> Result<Self> {
+        let mut link = Link::new(url, READ_WAIT)?;
+        link.connect()?;
+        link.execute(query("set default_transaction_read_only = on"))?;
+        refuse_newer(schema_version(&mut link)?)?;
+        Ok(PostgresReader { link })
+    }
+}
+
+impl Link {
+    fn new(url: &str, wait: Duration) -> Result<Self> {
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("ombud ledger")
+            .disable_statement_logging();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(StorageError::Thread)?;
+        Ok(Link {
+            runtime,
+            options,
+            connection: None,
+            wait,
+        })
+    }
+
+    /// Makes a connection when there is none; whether it is a new one.
+    fn connect(&mut self) -> Result<bool> {
+        if self.connection.is_some() {
+            return Ok(false);
+        }
+        let connecting = async { tokio::time::timeout(CONNECT_WAIT, self.options.connect()).await };
+        let connection = self.runtime.block_on(connecting).map_err(|_| hangs())??;
+        self.connection = Some(connection);
+        Ok(true)
+    }
+
+    /// Does something on the connection. One that took too long is dropped: what it does still is unknown.
+    fn run<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T> {
+        let missing = || sqlx::Error::Io(io::ErrorKind::NotConnected.into());
+        let connection = self.connection.as_mut().ok_or_else(missing)?;
+        let wait = self.wait;
+        let bounded = async { tokio::time::timeout(wait, work(connection)).await };
+        match self.runtime.block_on(bounded) {
+            Ok(done) => Ok(done?),
+            Err(_) => {
+                self.connection = None;
+                Err(hangs().into())
+            }
+        }
+    }
+
+    fn execute(&mut self, sql: Sql<'_>) -> Result<u64> {
+        self.run(async |connection| Ok(sql.execute(connection).await?.rows_affected()))
+    }
+
+    fn row(&mut self, sql: Sql<'_>) -> Result<Option<PgRow>> {
+        self.run(async |connection| sql.fetch_optional(connection).await)
+    }
+
+    fn rows(&mut self, sql: Sql<'_>) -> Result<Vec<PgRow>> {
+        self.run(async |connection| sql.fetch_all(connection).await)
+    }
+}
+
+impl Writing for PostgresWriter {
+    fn begin(&mut self) -> Result<i64> {
+        if self.link.connect()? {
+            self.locked.clear();
+            self.patience = LOCK_PATIENCE;
+            self.link.execute(query("set synchronous_commit = on"))?;
+        }
+        self.link.execute(query("begin"))?;
+        let row = self.link.row(query("select epoch from ledger_epoch"))?;
+        Ok(row
+            .map(|row| row.try_get(0))
+            .transpose()?
+            .unwrap_or_default())
+    }
+
+    fn reference(
+        &mut self,
+        tenant: &Tenant,
+        fresh: &mut dyn FnMut() -> Option<Wrapped>,
+    ) -> Result<Option<Wrapped>> {
+        if let Some(stored) = reference(&mut self.link, tenant)? {
+            return Ok(Some(stored));
+        }
+        let Some(fresh) = fresh() else {
+            return Ok(None);
+        };
+        let sql = "insert into ledger_tenants (tenant, reference, master) values ($1, $2, $3) on conflict do nothing";
+        self.link.execute(
+            query(sql)
+                .bind(tenant.as_str())
+                .bind(&fresh.bytes)
+                .bind(&fresh.master),
+        )?;
+        // Another replica may have been quicker.
+        reference(&mut self.link, tenant)
+    }
+
+    fn lane(&mut self, tenant: &Tenant, name: &LaneName) -> Result<Option<(i64, Option<Head>)>> {
+        if !self.lock(tenant, name)? {
+            return Ok(None);
+        }
+        let mut number = lane_number(&mut self.link, tenant, name)?;
+        if number.is_none() {
+            let sql = "insert into ledger_lanes (tenant, replica) values ($1, $2)";
+            self.link
+                .execute(query(sql).bind(tenant.as_str()).bind(name.as_str()))?;
+            number = lane_number(&mut self.link, tenant, name)?;
+        }
+        let number = number.ok_or(Unreadable { field: "lane" })?;
+        Ok(Some((number, head(&mut self.link, number)?)))
+    }
+
+    fn keys(&mut self, slots: &[Slot]) -> Result<Vec<Option<KeyRow>>> {
+        let sql = "select wanted.place, k.id, k.wrapped, k.master \
+            from unnest($1::bigint[], $2::bytea[], $3::text[], $4::bigint[]) with ordinality \
+            as wanted (lane, subject, model, month, place) \
+            join ledger_keys k on k.lane = wanted.lane and k.subject = wanted.subject and k.model = wanted.model \
+            and k.month = wanted.month and not k.destroyed";
+        let lanes: Vec<i64> = slots.iter().map(|slot| slot.lane).collect();
+        let subjects: Vec<&[u8]> = slots.iter().map(Slot::subject_cell).collect();
+        let models: Vec<&str> = slots.iter().map(Slot::model_cell).collect();
+        let months: Vec<i64> = slots.iter().map(|slot| slot.month).collect();
+        let rows = self.link.rows(
+            query(sql)
+                .bind(lanes)
+                .bind(subjects)
+                .bind(models)
+                .bind(months),
+        )?;
+        let mut keys = vec![None; slots.len()];
+        for row in rows {
+            let place: i64 = row.try_get(0)?;
+            let found = usize::try_from(place - 1)
+                .ok()
+                .and_then(|place| keys.get_mut(place));
+            if let Some(found) = found {
+                *found = Some(key_row(&row, 1)?);
+            }
+        }
+        Ok(keys)
+    }
+
+    fn insert_keys(&mut self, keys: &[(&Tenant, &Slot, &KeyRow)]) -> Result<()> {
+        let sql = "insert into ledger_keys (lane, tenant, subject, model, month, id, wrapped, master) \
+            select * from unnest($1::bigint[], $2::text[], $3::bytea[], $4::text[], $5::bigint[], $6::bytea[], \
+            $7::bytea[], $8::text[])";
+        let sql = query(sql)
+            .bind(
+                keys.iter()
+                    .map(|(_, slot, _)| slot.lane)
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                keys.iter()
+                    .map(|(tenant, ..)| tenant.as_str())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                keys.iter()
+                    .map(|(_, slot, _)| slot.subject_cell())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                keys.iter()
+                    .map(|(_, slot, _)| slot.model_cell())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                keys.iter()
+                    .map(|(_, slot, _)| slot.month)
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                keys.iter()
+                    .map(|(_, _, key)| key.id.0.as_slice())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                keys.iter()
+                    .map(|(_, _, key)| key.wrapped.bytes.as_slice())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                keys.iter()
+                    .map(|(_, _, key)| key.wrapped.master.as_str())
+                    .collect::<Vec<_>>(),
+            );
+        self.link.execute(sql)?;
+        Ok(())
+    }
+
+    fn insert_records(&mut self, records: &[(i64, Record)]) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let places = records
+            .iter()
+            .map(|(lane, record)| position(*lane, record.sequence));
+        let sql = query(INSERT_RECORDS)
+            .bind(places.collect::<Vec<_>>())
+            .bind(column(records, |record| record.tenant.as_str()))
+            .bind(column(records, |record| {
+                record.previous.as_bytes().as_slice()
+            }))
+            .bind(column(records, |record| record.time_us))
+            .bind(column(records, |record| record.id.as_bytes().as_slice()))
+            .bind(column(records, |record| record.kind.as_str()))
+            .bind(column(records, |record| {
+                record.model.as_ref().map(ModelName::as_str)
+            }))
+            .bind(column(records, |record| {
+                record.version.map(Version::get).map(i64::from)
+            }))
+            .bind(column(records, |record| {
+                record
+                    .bundle
+                    .as_ref()
+                    .map(|digest| digest.as_bytes().as_slice())
+            }))
+            .bind(column(records, |record| record.environment.as_deref()))
+            .bind(column(records, |record| {
+                record
+                    .subject
+                    .as_ref()
+                    .map(|subject| subject.0.as_bytes().as_slice())
+            }))
+            .bind(column(records, |record| {
+                record.key.as_ref().map(|key| key.0.as_slice())
+            }))
+            .bind(column(records, |record| record.sealed_input.as_deref()))
+            .bind(column(records, |record| record.answer.as_deref()))
+            .bind(column(records, |record| record.confidence))
+            .bind(column(records, |record| {
+                record.sealed_explanation.as_deref()
+            }))
+            .bind(column(records, |record| {
+                record.latency_us.map(u64::cast_signed)
+            }))
+            .bind(column(records, |record| record.cache_hit.map(i64::from)))
+            .bind(column(records, |record| record.principal.as_deref()))
+            .bind(column(records, |record| record.ip.as_deref()))
+            .bind(column(records, |record| record.user_agent.as_deref()))
+            .bind(column(records, |record| record.request_id.as_deref()))
+            .bind(column(records, |record| record.detail.as_deref()))
+            .bind(column(records, |record| record.hash.as_bytes().as_slice()));
+        self.link.execute(sql).map_err(moved_or)?;
+        Ok(())
+    }
+
+    fn taken(&mut self, ids: &[RecordId]) -> Result<Vec<RecordId>> {
+        let sql = "select id from ledger_records where id = any($1::bytea[])";
+        let ids: Vec<&[u8]> = ids.iter().map(|id| id.as_bytes().as_slice()).collect();
+        let rows = self.link.rows(query(sql).bind(ids))?;
+        rows.iter()
+            .map(|row| Ok(RecordId::from_bytes(row.try_get(0)?)))
+            .collect()
+    }
+
+    fn destroy_keys(&mut self, tenant: &Tenant, doomed: Doomed<'_>, limit: usize) -> Result<usize> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let count = match doomed {
+            Doomed::Subject(subject) => {
+                let sql = "update ledger_keys set destroyed = true, wrapped = '' where number in (select number \
+                    from ledger_keys where tenant = $1 and subject = $3 and not destroyed limit $2)";
+                self.link.execute(
+                    query(sql)
+                        .bind(tenant.as_str())
+                        .bind(limit)
+                        .bind(subject.0.as_bytes().as_slice()),
+                )?
+            }
+            Doomed::Older { model, month } => {
+                let sql = "update ledger_keys set destroyed = true, wrapped = '' where number in (select number \
+                    from ledger_keys where tenant = $1 and model = $3 and month < $4 and not destroyed limit $2)";
+                self.link.execute(
+                    query(sql)
+                        .bind(tenant.as_str())
+                        .bind(limit)
+                        .bind(model.as_str())
+                        .bind(month),
+                )?
+            }
+        };
+        self.link
+            .execute(query("update ledger_epoch set epoch = epoch + 1"))?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    fn heads(&mut self, tenant: &Tenant) -> Result<Vec<(LaneName, Head)>> {
+        let mut heads = Vec::new();
+        for lane in lanes(&mut self.link)?
+            .into_iter()
+            .filter(|lane| lane.tenant == *tenant)
+        {
+            if let Some(head) = head(&mut self.link, lane.number)? {
+                heads.push((lane.name, head));
+            }
+        }
+        heads.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(heads)
+    }
+
+    fn last_checkpoint(&mut self, tenant: &Tenant) -> Result<Option<(u64, SignedCheckpoint)>> {
+        let sql = "select number, body, signer, signature from ledger_checkpoints where tenant = $1 \
+            order by number desc limit 1";
+        let Some(row) = self.link.row(query(sql).bind(tenant.as_str()))? else {
+            return Ok(None);
+        };
+        let signed = SignedCheckpoint {
+            text: row.try_get(1)?,
+            signer: VerifyingKey::new(row.try_get(2)?),
+            signature: row.try_get(3)?,
+        };
+        Ok(Some((row.try_get::<i64, _>(0)?.cast_unsigned(), signed)))
+    }
+
+    fn insert_checkpoint(
+        &mut self,
+        tenant: &Tenant,
+        number: u64,
+        signed: &SignedCheckpoint,
+    ) -> Result<()> {
+        let sql = "insert into ledger_checkpoints (tenant, number, body, signer, signature) values ($1, $2, $3, $4, $5)";
+        let sql = query(sql)
+            .bind(tenant.as_str())
+            .bind(number.cast_signed())
+            .bind(&signed.text)
+            .bind(signed.signer.as_bytes().as_slice())
+            .bind(signed.signature.as_slice());
+        self.link.execute(sql).map_err(moved_or)?;
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.link.execute(query("commit"))?;
+        Ok(())
+    }
+
+    fn rollback(&mut self) {
+        // A session that cannot even roll back is given up, and its locks with it.
+        if self.link.execute(query("rollback")).is_err() {
+            self.link.connection = None;
+            self.locked.clear();
+        }
+    }
+
+    fn wipe(&mut self) -> Result<bool> {
+        self.link.execute(query("vacuum ledger_keys"))?;
+        Ok(true)
+    }
+}
+
+impl Reading for PostgresReader {
+    fn lanes(&mut self) -> Result<Vec<LaneRow>> {
+        lanes(&mut self.link)
+    }
+
+    fn head(&mut self, lane: i64) -> Result<Option<Head>> {
+        head(&mut self.link, lane)
+    }
+
+    fn walk(
+        &mut self,
+        lane: &LaneRow,
+        from: i64,
+        limit: usize,
+        visit: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<usize> {
+        let sql = format!(
+            "select {CELLS} from ledger_records r where position >= $1 and position < $2 order by position limit $3"
+        );
+        let first = position(lane.number, 0);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let sql = query(AssertSqlSafe(sql))
+            .bind(first + from)
+            .bind(first + (1 << SEQUENCE_BITS))
+            .bind(limit);
+        self.link.run(async |connection| {
+            let mut rows = sql.fetch(connection);
+            let mut visited = 0;
+            while let Some(row) = rows.try_next().await? {
+                visited += 1;
+                if visit(&raw(&row, lane.name.as_str())?).is_break() {
+                    break;
+                }
+            }
+            Ok(visited)
+        })
+    }
+
+    fn first_since(&mut self, lane: &LaneRow, time_us: i64) -> Result<Option<u64>> {
+        let sql = "select min(position) from ledger_records where tenant = $1 and time_us >= $2 \
+            and position >= $3 and position < $4";
+        let first = position(lane.number, 0);
+        let sql = query(sql)
+            .bind(lane.tenant.as_str())
+            .bind(time_us)
+            .bind(first)
+            .bind(first + (1 << SEQUENCE_BITS));
+        let found = minimum(&mut self.link, sql)?;
+        Ok(found.map(|position| sequence_at(position).cast_unsigned()))
+    }
+
+    fn position_from(&mut self, position: i64) -> Result<Option<i64>> {
+        let sql =
+            query("select min(position) from ledger_records where position >= $1").bind(position);
+        minimum(&mut self.link, sql)
+    }
+
+    fn find(&mut self, tenant: &Tenant, id: &RecordId) -> Result<Option<(i64, Record)>> {
+        let cells = [Cell::Text(tenant.as_str()), Cell::Bytes(id.as_bytes())];
+        Ok(records(&mut self.link, "where r.tenant = $1 and r.id = $2", &cells)?.pop())
+    }
+
+    fn page(&mut self, tenant: &Tenant, query: &PageQuery<'_>) -> Result<Vec<(i64, Record)>> {
+        let (conditions, cells) = query.sql(tenant.as_str(), '$');
+        records(&mut self.link, &conditions, &cells)
+    }
+
+    fn key(&mut self, slot: &Slot) -> Result<Option<KeyRow>> {
+        let sql = "select id, wrapped, master from ledger_keys \
+            where lane = $1 and subject = $2 and model = $3 and month = $4 and not destroyed";
+        let sql = query(sql)
+            .bind(slot.lane)
+            .bind(slot.subject_cell())
+            .bind(slot.model_cell())
+            .bind(slot.month);
+        self.link.row(sql)?.map(|row| key_row(&row, 0)).transpose()
+    }
+
+    fn reference(&mut self, tenant: &Tenant) -> Result<Option<Wrapped>> {
+        reference(&mut self.link, tenant)
+    }
+
+    fn checkpointed_tenants(&mut self) -> Result<Vec<String>> {
+        let rows = self.link.rows(query(
+            "select distinct tenant from ledger_checkpoints order by tenant",
+        ))?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    fn checkpoints(&mut self, tenant: &str, from: i64, limit: usize) -> Result<Vec<CheckpointRow>> {
+        let sql = "select number, body, signer, signature from ledger_checkpoints where tenant = $1 and number >= $2 \
+            order by number limit $3";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self
+            .link
+            .rows(query(sql).bind(tenant).bind(from).bind(limit))?;
+        let read = |row: &PgRow| {
+            Ok(CheckpointRow {
+                number: row.try_get(0)?,
+                body: row.try_get::<String, _>(1)?.into_bytes(),
+                signer: row.try_get(2)?,
+                signature: row.try_get(3)?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+}
+
+impl Drop for PostgresWriter {
+    /// Frees the lanes before the socket closes, so that whoever takes over finds them free at once.
+    fn drop(&mut self) {
+        if !self.locked.is_empty() {
+            let _ = self.link.execute(query("select pg_advisory_unlock_all()"));
+        }
+    }
+}
+
+fn migrate(link: &mut Link) -> Result<()> {
+    link.execute(query("select pg_advisory_lock($1)").bind(MIGRATION_LOCK))?;
+    link.execute(query(
+        "create table if not exists ledger_schema (version bigint primary key)",
+    ))?;
+    let found = schema_version(link)?;
+    refuse_newer(found)?;
+    for (number, sql) in (1i64..).zip(MIGRATIONS) {
+        if number > found {
+            // Statements that are sent together are one transaction.
+            let sql = format!("{sql}; insert into ledger_schema (version) values ({number})");
+            link.run(async |connection| raw_sql(AssertSqlSafe(sql)).execute(connection).await)?;
+        }
+    }
+    link.execute(query("select pg_advisory_unlock($1)").bind(MIGRATION_LOCK))?;
+    Ok(())
+}
+
+/// The version of the ledger's tables in a database; zero when there are none.
+pub(crate) fn version(url: &str) -> Result<i64> {
+    let mut link = Link::new(url, READ_WAIT)?;
+    link.connect()?;
+    schema_version(&mut link)
+}
+
+/// The version this program brings a database to.
+pub(crate) fn version_known() -> i64 {
+    MIGRATIONS.len().try_into().unwrap_or(i64::MAX)
+}
+
+fn refuse_newer(found: i64) -> Result<()> {
+    let known = version_known();
+    if found > known {
+        return Err(StorageError::NewerSchema { found, known });
+    }
+    Ok(())
+}
+
+fn schema_version(link: &mut Link) -> Result<i64> {
+    let exists = minimum(link, query("select count(to_regclass('ledger_schema'))"))?;
+    if exists != Some(1) {
+        return Ok(0);
+    }
+    Ok(minimum(
+        link,
+        query("select coalesce(max(version), 0) from ledger_schema"),
+    )?
+    .unwrap_or(0))
+}
+
+/// The one number that an aggregate gives.
+fn minimum(link: &mut Link, sql: Sql<'_>) -> Result<Option<i64>> {
+    let row = link.row(sql)?;
+    Ok(row
+        .map(|row| row.try_get::<Option<i64>, _>(0))
+        .transpose()?
+        .flatten())
+}
+
+fn reference(link: &mut Link, tenant: &Tenant) -> Result<Option<Wrapped>> {
+    let sql = "select reference, master from ledger_tenants where tenant = $1";
+    let row = link.row(query(sql).bind(tenant.as_str()))?;
+    row.map(|row| {
+        Ok(Wrapped {
+            bytes: row.try_get(0)?,
+            master: row.try_get(1)?,
+        })
+    })
+    .transpose()
+}
+
+fn lane_number(link: &mut Link, tenant: &Tenant, name: &LaneName) -> Result<Option<i64>> {
+    let sql = "select lane from ledger_lanes where tenant = $1 and replica = $2";
+    minimum(link, query(sql).bind(tenant.as_str()).bind(name.as_str()))
+}
+
+fn lanes(link: &mut Link) -> Result<Vec<LaneRow>> {
+    let rows = link.rows(query(
+        "select lane, tenant, replica from ledger_lanes order by lane",
+    ))?;
+    let mut lanes = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (tenant, name): (String, String) = (row.try_get(1)?, row.try_get(2)?);
+        // A lane whose names are damaged is none; `verify` then finds its records foreign.
+        if let (Ok(tenant), Ok(name)) = (tenant.parse(), name.parse()) {
+            lanes.push(LaneRow {
+                number: row.try_get(0)?,
+                tenant,
+                name,
+            });
+        }
+    }
+    Ok(lanes)
+}
+
+fn head(link: &mut Link, lane: i64) -> Result<Option<Head>> {
+    let sql = "select position, hash from ledger_records where position >= $1 and position < $2 \
+        order by position desc limit 1";
+    let first = position(lane, 0);
+    let row = link.row(query(sql).bind(first).bind(first + (1 << SEQUENCE_BITS)))?;
+    let read = |row: PgRow| {
+        let sequence = sequence_at(row.try_get(0)?).cast_unsigned();
+        Ok(Head {
+            sequence,
+            hash: Digest::new(row.try_get(1)?),
+        })
+    };
+    row.map(read).transpose()
+}
+
+fn key_row(row: &PgRow, first: usize) -> Result<KeyRow> {
+    let wrapped = Wrapped {
+        bytes: row.try_get(first + 1)?,
+        master: row.try_get(first + 2)?,
+    };
+    Ok(KeyRow {
+        id: KeyId(row.try_get(first)?),
+        wrapped,
+    })
+}
+
+fn records(link: &mut Link, conditions: &str, cells: &[Cell<'_>]) -> Result<Vec<(i64, Record)>> {
+    let names = lanes(link)?;
+    let mut sql = query(AssertSqlSafe(format!(
+        "select {CELLS} from ledger_records r {conditions}"
+    )));
+    for cell in cells {
+        sql = match *cell {
+            Cell::Number(number) => sql.bind(number),
+            Cell::Text(text) => sql.bind(text),
+            Cell::Bytes(bytes) => sql.bind(bytes),
+        };
+    }
+    let mut records = Vec::new();
+    for row in link.rows(sql)? {
+        let position: i64 = row.try_get(0)?;
+        let lane = names.iter().find(|lane| lane.number == lane_at(position));
+        let lane = lane.ok_or(Unreadable { field: "lane" })?;
+        records.push((position, raw(&row, lane.name.as_str())?.to_record()?));
+    }
+    Ok(records)
+}
+
+fn raw<'a>(row: &'a PgRow, lane: &'a str) -> sqlx::Result<RawRecord<'a>> {
+    // Text travels as its bytes, so both kinds of column are read as bytes.
+    let bytes = |place: usize| row.try_get_unchecked::<Option<&[u8]>, _>(place);
+    let number = |place: usize| row.try_get::<Option<i64>, _>(place);
+    Ok(RawRecord {
+        sequence: sequence_at(number(0)?.unwrap_or_default()),
+        tenant: bytes(1)?.unwrap_or_default(),
+        previous: bytes(2)?.unwrap_or_default(),
+        time_us: number(3)?.unwrap_or_default(),
+        id: bytes(4)?.unwrap_or_default(),
+        lane: lane.as_bytes(),
+        kind: bytes(5)?.unwrap_or_default(),
+        model: bytes(6)?,
+        version: number(7)?,
+        bundle: bytes(8)?,
+        environment: bytes(9)?,
+        subject: bytes(10)?,
+        key: bytes(11)?,
+        sealed_input: bytes(12)?,
+        answer: bytes(13)?,
+        confidence: row.try_get(14)?,
+        sealed_explanation: bytes(15)?,
+        latency_us: number(16)?,
+        cache_hit: number(17)?,
+        principal: bytes(18)?,
+        ip: bytes(19)?,
+        user_agent: bytes(20)?,
+        request_id: bytes(21)?,
+        detail: bytes(22)?,
+        hash: bytes(23)?.unwrap_or_default(),
+    })
+}
+
+fn column<'a, T>(records: &'a [(i64, Record)], cell: impl Fn(&'a Record) -> T) -> Vec<T> {
+    records.iter().map(|(_, record)| cell(record)).collect()
+}
+
+/// The number of a lane's advisory lock.
+fn lane_lock(tenant: &Tenant, name: &LaneName) -> i64 {
+    let mut bytes = Vec::new();
+    frame(&mut bytes, Some(b"ombud-lane-1"));
+    frame(&mut bytes, Some(tenant.as_str().as_bytes()));
+    frame(&mut bytes, Some(name.as_str().as_bytes()));
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |number, byte| (number << 8) | i64::from(*byte))
+}
+
+/// A place that is taken means that somebody else wrote this lane, or the id twice.
+fn moved_or(error: StorageError) -> StorageError {
+    match &error {
+        StorageError::Postgres(sqlx::Error::Database(cause)) if cause.is_unique_violation() => {
+            StorageError::HeadMoved
+        }
+        _ => error,
+    }
+}
+
+fn hangs() -> sqlx::Error {
+    sqlx::Error::Io(io::ErrorKind::TimedOut.into())
+}

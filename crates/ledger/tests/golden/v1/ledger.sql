@@ -1,0 +1,102 @@
+CREATE TABLE ledger_schema (version integer primary key) strict;
+CREATE TABLE ledger_epoch (
+    one integer primary key check (one = 1),
+    -- Moves when keys are destroyed, so that every writer drops the keys it remembers.
+    epoch integer not null
+) strict;
+CREATE TABLE ledger_tenants (
+    tenant text primary key,
+    -- The key that turns people's ids into references, wrapped by the master key.
+    reference blob not null,
+    master text not null
+) strict, without rowid;
+CREATE TABLE ledger_lanes (
+    lane integer primary key,
+    tenant text not null,
+    replica text not null,
+    unique (tenant, replica)
+) strict;
+CREATE TABLE ledger_keys (
+    number integer primary key,
+    lane integer not null,
+    tenant text not null,
+    subject blob not null,
+    model text not null,
+    month integer not null,
+    id blob not null,
+    wrapped blob not null,
+    master text not null,
+    destroyed integer not null
+) strict;
+CREATE TABLE ledger_records (
+    -- lane * 2^40 + sequence: a lane's records lie together, in order, and need no second index.
+    position integer primary key,
+    tenant text not null,
+    previous blob not null,
+    time_us integer not null,
+    id blob not null,
+    kind text not null,
+    model text,
+    version integer,
+    bundle blob,
+    environment text,
+    subject blob,
+    key blob,
+    sealed_input blob,
+    answer text,
+    confidence real,
+    sealed_explanation blob,
+    latency_us integer,
+    cache_hit integer,
+    principal text,
+    ip text,
+    user_agent text,
+    request_id text,
+    detail text,
+    hash blob not null
+) strict;
+CREATE TABLE ledger_checkpoints (
+    tenant text not null,
+    number integer not null,
+    body text not null,
+    signer blob not null,
+    signature blob not null,
+    primary key (tenant, number)
+) strict, without rowid;
+insert into ledger_schema values (1);
+insert into ledger_epoch values (1, 1);
+insert into ledger_tenants values ('acme', X'BF47E3B29C407B908C080F36A2BC629DC2355B0B2F4BF9574F64DAF86FF00059CCA7A04B204E000234104624153199014F70E2B35885C7FE8978BE0DDA158C142B3DD8D05D22958A', 'de67bd6307c1e1a6');
+insert into ledger_tenants values ('other', X'B08F92800C61C641040E82EE08E84F29682D8BBAC1DE83FB7316F26E3D2BB04FAC159AEAA201F544A79690901F544B3B2EE36030E689FF5F5D0EAD480F4F73D2F971DDDE3B8FB13F', 'de67bd6307c1e1a6');
+insert into ledger_lanes values (1, 'acme', 'r1');
+insert into ledger_lanes values (2, 'other', 'r1');
+insert into ledger_keys values (1, 1, 'acme', X'2479EF39AE218666082F954939F3C6FB7AA815EF574D60EF14041F8E57339571', 'claim_outcome', 682, X'CD82E85271C893CCC1671C03128931BA', X'727AC63C6BEFD3D3BAFD5D692AF39BFD6328B9DC7DD74D5FE9A1F038BDD29A1A37DC378B8B41CCC4CC01C8193DD331BE22482013789B6B096E7069E9EEF92542EB839FD0B8D1FD7B', 'de67bd6307c1e1a6', 0);
+insert into ledger_keys values (2, 1, 'acme', X'BFB121ED9815FCE550930579C3EA919136C58594FEF747C9B13768E4DCEE114B', 'claim_outcome', 682, X'BF1B8170A90FDDF10FA3FD722D8CFE36', X'000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000', 'de67bd6307c1e1a6', 1);
+insert into ledger_keys values (3, 2, 'other', X'7FC000DCC7A3BC29933C8D1949F744A1A441F61F756B1BB991E48954A4FEF11E', 'claim_outcome', 682, X'0318537E2C731677D4E1A2BBE39E0D9F', X'CBD38376429C7D4A3DB8A4C4D73C33A4B7F4F3071578DF0EC7EBC2AE7A8098D286560F893DA9F9961C09078A2F6F7D417E7E90206F4E505F967259696AA2FBCBE344CFCC4F63C676', 'de67bd6307c1e1a6', 0);
+insert into ledger_records values (1099511627777, 'acme', X'0000000000000000000000000000000000000000000000000000000000000000', 1795248000000001, X'01A1FD1E8C0071018101010101010101', 'decision', 'claim_outcome', 3, X'0909090909090909090909090909090909090909090909090909090909090909', 'production', X'2479EF39AE218666082F954939F3C6FB7AA815EF574D60EF14041F8E57339571', X'CD82E85271C893CCC1671C03128931BA', X'E8F3114F4A81E47E5A2AB8E7FB2888F643657D71BE7A7DEBCE99280CB49B46CEBC1BC7AF58D39423D3543DB22D6E78ECB8A7DA921C01', '{"label":"settled","text":"“yes”\n"}', 3.000000000000000445e-01, X'18C52CE8CD9C14785275739BDBEFD8F4A3FEE22790BC98796A9FAAA72BD0', 420, 0, 'key:omb_1a2b', '2001:db8::7', 'golden/1 "quoted"', 'req-1', NULL, X'4481486961EDEF2AD2B474DEF4E99F3C43ED1AF539CCCDD17FF474071453741B');
+insert into ledger_records values (1099511627778, 'acme', X'4481486961EDEF2AD2B474DEF4E99F3C43ED1AF539CCCDD17FF474071453741B', 1795248000000002, X'01A1FD1E8C0072028202020202020202', 'decision', 'claim_outcome', 3, X'0909090909090909090909090909090909090909090909090909090909090909', 'production', X'BFB121ED9815FCE550930579C3EA919136C58594FEF747C9B13768E4DCEE114B', X'BF1B8170A90FDDF10FA3FD722D8CFE36', X'AA271543926FE144C33A9FBAC62DD3EA0969A41FE3E7DC485DC6329A3987335FBABECF0525E1890A344D7009E8C2BCA8C36E53E8311D', '{"label":"settled","text":"“yes”\n"}', 3.000000000000000445e-01, X'04479F1E0FEB26DCE367ABF835C110D7C33AD8B64F2127A8BE723089CAD1', 420, 1, 'key:omb_1a2b', '2001:db8::7', 'golden/1 "quoted"', 'req-2', NULL, X'DA3E1B9B50AD75DC66DE86E7A78C26F38230664734019DA0451BAD4955F54507');
+insert into ledger_records values (1099511627779, 'acme', X'DA3E1B9B50AD75DC66DE86E7A78C26F38230664734019DA0451BAD4955F54507', 1795248000000003, X'01A1FD1E8C0073038303030303030303', 'refused', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"why":"schema"}', X'69881D02A3B8D19213A87FF0DC2C4988B2C262002A3ABF7D406A92B6663A741D');
+insert into ledger_records values (1099511627780, 'acme', X'69881D02A3B8D19213A87FF0DC2C4988B2C262002A3ABF7D406A92B6663A741D', 1795248000000004, X'01A1FD1E8C0074048404040404040404', 'sign_in', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'person:ana', NULL, NULL, NULL, NULL, X'64EE407F3E8768CC24CBCB1C0B412FCB02BF9FC560917B13EA78CE0A40CECB25');
+insert into ledger_records values (1099511627781, 'acme', X'64EE407F3E8768CC24CBCB1C0B412FCB02BF9FC560917B13EA78CE0A40CECB25', 1795248000000009, X'01A1FD1E8C007348A6412EEC184519B4', 'erasure', NULL, NULL, NULL, NULL, X'BFB121ED9815FCE550930579C3EA919136C58594FEF747C9B13768E4DCEE114B', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'person:ana', NULL, NULL, NULL, '{"keys_destroyed":1,"reason":"he asked"}', X'FDEA1B5F8F07906868FB2062355D01390BDC421C0EBC19A0F29A9A25695A8C0E');
+insert into ledger_records values (1099511627782, 'acme', X'FDEA1B5F8F07906868FB2062355D01390BDC421C0EBC19A0F29A9A25695A8C0E', 1795248000000006, X'01A1FD1E8C0076068606060606060606', 'decision', 'claim_outcome', 3, X'0909090909090909090909090909090909090909090909090909090909090909', 'production', X'2479EF39AE218666082F954939F3C6FB7AA815EF574D60EF14041F8E57339571', X'CD82E85271C893CCC1671C03128931BA', X'99B0B12B7542DF2A810E9C6202A8D801BB95CB549369523B9E2F580418C9D4933A1E83B7D23FFDBDFD56EC0D0898E5B6857FB5501504', NULL, NULL, X'FE38DDF9F1E5E7076A88B49D46283931E3C8B02E354AC2767CB192E0A570', 420, 1, 'key:omb_1a2b', '2001:db8::7', 'golden/1 "quoted"', 'req-6', NULL, X'D014C1A9C49B38BF18500865E2F8CBD9DBD182137335835C249E517B3755ABDF');
+insert into ledger_records values (2199023255553, 'other', X'0000000000000000000000000000000000000000000000000000000000000000', 1795248000000005, X'01A1FD1E8C0075058505050505050505', 'decision', 'claim_outcome', 3, X'0909090909090909090909090909090909090909090909090909090909090909', 'production', X'7FC000DCC7A3BC29933C8D1949F744A1A441F61F756B1BB991E48954A4FEF11E', X'0318537E2C731677D4E1A2BBE39E0D9F', X'3866A44419CA93747A2AC0695359D03E12E1A9EB2A4A14F13285308274FF1D2D100EB29EADDE4934DE064B6AF5F9514A9660B93B4101', '{"label":"settled","text":"“yes”\n"}', 3.000000000000000445e-01, X'670CFD6D808A7E23CC8DE2F9A48D9E348CF4117108078F89F69BAF3B35C5', 420, 0, 'key:omb_1a2b', '2001:db8::7', 'golden/1 "quoted"', 'req-5', NULL, X'72B686FFE2AF4A8D6D8733E488106F00580559AA7411F0ADAA6824D85EB294A2');
+insert into ledger_checkpoints values ('acme', 1, 'ombud-checkpoint-1
+tenant acme
+number 1
+time_us 1795248000000010
+previous 0000000000000000000000000000000000000000000000000000000000000000
+lane r1 5 fdea1b5f8f07906868fb2062355d01390bdc421c0ebc19a0f29a9a25695a8c0e
+', X'1398F62C6D1A457C51BA6A4B5F3DBD2F69FCA93216218DC8997E416BD17D93CA', X'0686D60EF6CB59C14F892C8EC9D5E0F3CDE12D22AAACF94462124E76992F635D6B7C9A7CCAE155EEE3C315B1BAA028CD38F319924516933881CA789A052ED60D');
+CREATE UNIQUE INDEX ledger_keys_alive on ledger_keys (lane, subject, model, month) where destroyed = 0;
+CREATE INDEX ledger_keys_by_subject on ledger_keys (tenant, subject) where destroyed = 0;
+CREATE UNIQUE INDEX ledger_records_by_id on ledger_records (id);
+CREATE INDEX ledger_records_by_time on ledger_records (tenant, time_us);
+CREATE INDEX ledger_records_by_subject on ledger_records (subject, time_us) where subject is not null;
+CREATE INDEX ledger_records_by_act on ledger_records (tenant, kind, time_us) where kind <> 'decision';
+CREATE TRIGGER ledger_records_stay before update on ledger_records
+begin select raise(abort, 'ledger records are never changed'); end;
+CREATE TRIGGER ledger_records_remain before delete on ledger_records
+begin select raise(abort, 'ledger records are never deleted'); end;
+CREATE TRIGGER ledger_checkpoints_stay before update on ledger_checkpoints
+begin select raise(abort, 'checkpoints are never changed'); end;
+CREATE TRIGGER ledger_checkpoints_remain before delete on ledger_checkpoints
+begin select raise(abort, 'checkpoints are never deleted'); end;
