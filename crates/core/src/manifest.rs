@@ -2,7 +2,8 @@
 //!
 //! The manifest is the one file a loader reads first and trusts least; its own bytes are covered by the signature, and
 //! its digest is the bundle's identity. It is kept as plain data with one version number, so that a bundle of today can
-//! be read by a program of next year ([`FORMAT`]).
+//! be read by a program of next year ([`FORMAT`]). A field this format does not know is refused: a loader that skips what
+//! it cannot read would let two programs see two different models under one digest.
 
 use crate::digest::Digest;
 use crate::metrics::Metrics;
@@ -18,6 +19,7 @@ pub const FORMAT: u32 = 1;
 
 /// The manifest of a bundle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The format of the bundle.
     pub format: u32,
@@ -64,6 +66,7 @@ pub struct Manifest {
 
 /// A file of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileEntry {
     /// Digest of its bytes.
     pub sha256: Digest,
@@ -73,6 +76,7 @@ pub struct FileEntry {
 
 /// Where a bundle comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Lineage {
     /// The recipe's text, when one was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,6 +100,7 @@ pub struct Lineage {
 
 /// The fingerprint of a data set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DataPrint {
     /// The source as the recipe or command names it.
     pub source: String,
@@ -111,6 +116,7 @@ pub struct DataPrint {
 
 /// A gate's result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GateResult {
     /// The gate, as the recipe names it.
     pub name: String,

@@ -71,6 +71,23 @@ impl Outputs {
         }
     }
 
+    /// Whether a task is answered this way.
+    pub fn fits(&self, task: Task) -> bool {
+        match self {
+            Outputs::Classes { .. } => matches!(task, Task::Classification | Task::Ordered),
+            Outputs::Labels { .. } => task == Task::MultiLabel,
+            Outputs::Number { .. } => task == Task::Regression,
+            Outputs::Segments { .. } => task == Task::Clustering,
+        }
+    }
+
+    /// The first name that stands twice: two answers that no reader can tell apart.
+    pub fn repeated_name(&self) -> Option<&str> {
+        let mut seen = std::collections::HashSet::new();
+        let names = self.names().iter().map(String::as_str);
+        names.into_iter().find(|name| !seen.insert(*name))
+    }
+
     /// The names of classes, labels or segments; none for a number.
     pub fn names(&self) -> &[String] {
         match self {

@@ -308,6 +308,7 @@ fn read_manifest(text: &[u8]) -> Result<(Manifest, Vec<FileEntry>), BundleError>
         return Err(BundleError::NewerFormat { format });
     }
     let manifest: Manifest = serde_json::from_slice(text).map_err(wrong)?;
+    check_answers(&manifest)?;
     let mut expected = vec![FileEntry::of(PathName::new(MANIFEST_FILE)?, text)];
     for (name, entry) in &manifest.files {
         expected.push(FileEntry {
@@ -324,9 +325,29 @@ fn check_signature(
     expected: &[FileEntry],
     trust: &Trust,
 ) -> Result<Option<KeyId>, BundleError> {
-    if trust.keys.is_empty() {
-        return Ok(None);
+    match signature {
+        None if trust.keys.is_empty() => Ok(None),
+        None => Err(BundleError::Unsigned),
+        // Nobody's key is trusted, so nobody vouches; but a signature over other files is a damaged bundle all the same.
+        Some(signature) if trust.keys.is_empty() => {
+            signature::check_agreement(signature, expected)?;
+            Ok(None)
+        }
+        Some(signature) => Ok(Some(signature::verify(signature, expected, &trust.keys)?)),
     }
-    let signature = signature.ok_or(BundleError::Unsigned)?;
-    Ok(Some(signature::verify(signature, expected, &trust.keys)?))
+}
+
+/// What the manifest says of its answers must fit together.
+fn check_answers(manifest: &Manifest) -> Result<(), BundleError> {
+    let refused = |reason: String| Err(BundleError::Manifest { reason });
+    if !manifest.outputs.fits(manifest.task) {
+        return refused(format!(
+            "its task is {}, and its outputs are of another kind",
+            manifest.task
+        ));
+    }
+    match manifest.outputs.repeated_name() {
+        Some(name) => refused(format!("its outputs name {name:?} twice")),
+        None => Ok(()),
+    }
 }

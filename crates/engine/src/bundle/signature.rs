@@ -106,6 +106,25 @@ pub fn verify(
     files: &[FileEntry],
     trusted: &[VerifyingKey],
 ) -> Result<KeyId, SignatureError> {
+    let bundle = read_bundle(signature)?;
+    let (key, payload) = open_envelope(&bundle, trusted)?;
+    let statement: Statement = parse(&payload, "the payload is not a Model Signing statement")?;
+    compare(&statement.covered()?, files)?;
+    Ok(key)
+}
+
+/// Checks that a signature speaks of exactly these files, without asking who made it.
+///
+/// For places where no key is trusted: it finds damage and carelessness, never forgery.
+pub fn check_agreement(signature: &[u8], files: &[FileEntry]) -> Result<(), SignatureError> {
+    let bundle = read_bundle(signature)?;
+    let payload = decode(&bundle.dsse_envelope.payload, "the payload is not Base64")?;
+    let statement: Statement = parse(&payload, "the payload is not a Model Signing statement")?;
+    compare(&statement.covered()?, files)
+}
+
+/// The envelope, of a kind that is known here.
+fn read_bundle(signature: &[u8]) -> Result<Bundle, SignatureError> {
     if signature.len() > SIGNATURE_BYTES_MAX {
         return Err(SignatureError::TooLarge {
             bytes: signature.len(),
@@ -119,10 +138,7 @@ pub fn verify(
         &bundle.dsse_envelope.payload_type,
         PAYLOAD_TYPE,
     )?;
-    let (key, payload) = open_envelope(&bundle, trusted)?;
-    let statement: Statement = parse(&payload, "the payload is not a Model Signing statement")?;
-    compare(&statement.covered()?, files)?;
-    Ok(key)
+    Ok(bundle)
 }
 
 /// The payload, once its signature holds for the trusted key that the bundle names.
