@@ -568,7 +568,7 @@ fn list_steps(array: &ArrayRef) -> Option<usize> {
         .map(|(length, _)| length)
 }
 
-fn is_date(text: &str) -> bool {
+pub(crate) fn is_date(text: &str) -> bool {
     let text = text.trim();
     let Some(date) = text.get(..10) else {
         return false;

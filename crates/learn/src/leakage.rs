@@ -3,14 +3,15 @@
 //! Every warning names the columns, because the remedy is a person's: drop the column, group the split, or know why it is
 //! right. Nothing is dropped here.
 
+pub(crate) mod duplicates;
+pub(crate) mod newer;
+
 use crate::prepare::Prepared;
 use crate::split::Sides;
 use crate::target::Target;
 use arrow_array::Array;
-use ombud_core::Frame;
 use ombud_core::frame::Column;
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A feature that alone tells the target this well gives it away.
 const GIVEAWAY_AUC: f64 = 0.95;
@@ -20,13 +21,11 @@ const GIVEAWAY_RIGHT: f64 = 0.99;
 const GIVEAWAY_R2: f64 = 0.99;
 /// Rows looked at.
 const ROWS_LOOKED_MAX: usize = 50_000;
-/// Held-out rows that stand among the learned ones, as a share worth a warning.
-const DUPLICATES_MIN: f64 = 0.02;
 
 /// The warnings, most serious first.
 pub fn warnings(prepared: &Prepared, sides: &Sides) -> Vec<String> {
     let mut all = giveaways(prepared);
-    all.extend(duplicates(&prepared.frame, sides));
+    all.extend(duplicates::warning(&prepared.fingerprints, sides));
     all.extend(shared_subjects(prepared, sides));
     all
 }
@@ -179,53 +178,6 @@ fn number_telling(column: &Column, target: &[f64], rows: &[usize]) -> Option<boo
         return None;
     }
     Some(covariance * covariance / (variance_x * variance_y) >= GIVEAWAY_R2)
-}
-
-/// Held-out rows that stand among the learned ones with every feature equal.
-fn duplicates(frame: &Frame, sides: &Sides) -> Option<String> {
-    let known: HashSet<u64> = sides
-        .training
-        .iter()
-        .map(|row| fingerprint(frame, *row as usize))
-        .collect();
-    let again = sides
-        .validation
-        .iter()
-        .filter(|row| known.contains(&fingerprint(frame, **row as usize)))
-        .count();
-    let share = again as f64 / sides.validation.len().max(1) as f64;
-    (share >= DUPLICATES_MIN).then(|| {
-        format!(
-            "{again} of {} held-out rows have the same features as a learned row: the measured quality may be too good; name a subject or group and split by it",
-            sides.validation.len()
-        )
-    })
-}
-
-fn fingerprint(frame: &Frame, row: usize) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for column in frame.columns() {
-        match column {
-            Column::Number(numbers) => numbers
-                .is_valid(row)
-                .then(|| numbers.value(row).to_bits())
-                .hash(&mut hasher),
-            Column::Code(codes) => codes
-                .is_valid(row)
-                .then(|| codes.value(row))
-                .hash(&mut hasher),
-            Column::Text(texts) => texts
-                .is_valid(row)
-                .then(|| texts.value(row))
-                .hash(&mut hasher),
-            Column::Sequence { steps, values } => {
-                values[row * steps..(row + 1) * steps]
-                    .iter()
-                    .for_each(|value| value.to_bits().hash(&mut hasher));
-            }
-        }
-    }
-    hasher.finish()
 }
 
 fn shared_subjects(prepared: &Prepared, sides: &Sides) -> Option<String> {

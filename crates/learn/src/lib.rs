@@ -30,5 +30,6 @@ pub mod source;
 pub mod split;
 pub mod target;
 pub mod thresholds;
+mod times;
 pub mod train;
 pub mod vocabulary;

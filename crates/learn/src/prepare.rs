@@ -5,11 +5,13 @@
 
 use crate::evaluation::Protected;
 use crate::infer::{self, InferError};
+use crate::leakage::{duplicates, newer};
 use crate::progress::Progress;
 use crate::recipe::{Recipe, SplitBy};
 use crate::source::{self, ReadError, SourceSpec};
 use crate::split::{self, Rule, Sides};
 use crate::target::{self, Target, TargetError};
+use crate::times;
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use ombud_core::frame::{is_missing_word, numbers, texts};
 use ombud_core::manifest::DataPrint;
@@ -41,6 +43,8 @@ pub struct Prepared {
     pub keys: Option<Vec<u64>>,
     /// When each row was true, in an order-preserving number.
     pub times: Option<Vec<i64>>,
+    /// One number per row, made of every feature as it came; equal rows have equal ones.
+    pub fingerprints: Vec<u64>,
     /// Per feature: +1 may only raise the answer, -1 only lower it.
     pub monotone: Vec<i8>,
     /// Attributes by which fairness is measured.
@@ -270,6 +274,9 @@ pub fn prepare(
         .as_ref()
         .map(|column| read_times(column, &kept))
         .transpose()?;
+    if let Some(time) = &recipe.data.time {
+        warnings.extend(newer::warnings(time, &schema, &kept));
+    }
     let keys = read_keys(recipe, &kept);
     let protected = schema
         .columns
@@ -283,6 +290,7 @@ pub fn prepare(
         weights,
         keys,
         times,
+        fingerprints: duplicates::fingerprints(&schema, &kept),
         monotone,
         protected,
         print: loaded.print,
@@ -442,50 +450,16 @@ fn read_weights(column: &str, batch: &RecordBatch) -> Result<Vec<f64>, PrepareEr
     (0..values.len()).map(weight).collect()
 }
 
+/// The moment of every row; a missing one counts as the oldest.
 fn read_times(column: &str, batch: &RecordBatch) -> Result<Vec<i64>, PrepareError> {
     let array = source::column(batch, column, "the data")?;
-    let (values, unfit) = numbers(array);
-    if unfit == 0 {
-        // Microseconds keep the order of any date or year written as a number; a missing time counts as the oldest.
-        return Ok(values
-            .iter()
-            .map(|value| value.map_or(i64::MIN, |value| (value * 1e6) as i64))
-            .collect());
-    }
-    let cells = texts(array);
-    let time = |row: usize| {
-        if cells.is_null(row) || is_missing_word(cells.value(row)) {
-            return Ok(i64::MIN);
-        }
-        parse_time(cells.value(row)).ok_or_else(|| PrepareError::Time {
-            column: column.to_owned(),
-            row: row + 1,
-            value: cells.value(row).chars().take(40).collect(),
-        })
-    };
-    (0..cells.len()).map(time).collect()
-}
-
-/// An ISO date, with or without a time of day, as a number that keeps the order. Offsets are small against days and are
-/// not applied.
-fn parse_time(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let (date, clock) = text.split_at_checked(10)?;
-    let mut parts = date.split(['-', '/']);
-    let mut part = || parts.next()?.parse::<i64>().ok();
-    let (year, month, day) = (part()?, part()?, part()?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let clock = clock.trim_start_matches(['T', ' ']);
-    let mut units = clock.split(':').map(|unit| {
-        let digits: String = unit.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse::<i64>().unwrap_or(0)
-    });
-    let seconds = units.next().unwrap_or(0) * 3_600
-        + units.next().unwrap_or(0) * 60
-        + units.next().unwrap_or(0);
-    Some(((year * 12 + month) * 31 + day) * 86_400 + seconds)
+    let moments = times::read(array).map_err(|wrong| PrepareError::Time {
+        column: column.to_owned(),
+        row: wrong.row,
+        value: wrong.value,
+    })?;
+    let or_oldest = |moment: Option<i64>| moment.unwrap_or(i64::MIN);
+    Ok(moments.into_iter().map(or_oldest).collect())
 }
 
 /// Keys of rows that belong together: by the group column, else by the subject when subjects repeat.
@@ -608,21 +582,6 @@ fn bands(values: &arrow_array::Float64Array) -> Vec<String> {
 mod tests {
     use super::*;
     use arrow_array::Float64Array;
-
-    #[test]
-    fn times_keep_their_order_however_they_are_written() {
-        let order = [
-            "2009-12-31",
-            "2010-01-01",
-            "2010-01-01T09:30:00Z",
-            "2010-01-01 10:00",
-            "2010-02-01",
-        ];
-        let times: Vec<i64> = order.iter().map(|text| parse_time(text).unwrap()).collect();
-        assert!(times.windows(2).all(|pair| pair[0] < pair[1]));
-        assert_eq!(parse_time("yesterday"), None);
-        assert_eq!(parse_time("2010-13-01"), None);
-    }
 
     #[test]
     fn a_protected_number_is_told_in_bands() {

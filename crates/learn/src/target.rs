@@ -191,38 +191,42 @@ impl Target {
 /// Reads the target column as the recipe's task asks, or as the data suggests.
 pub fn find(column: &str, array: &ArrayRef, recipe: &Recipe) -> Result<Found, TargetError> {
     let cells = texts(array);
-    let excluded = &recipe.data.exclude;
-    let is_kept = |cell: Option<&str>| {
-        cell.is_some_and(|cell| {
-            !is_missing_word(cell.trim()) && !excluded.iter().any(|e| e == cell.trim())
+    let cell = |row: u32| {
+        cells
+            .is_valid(row as usize)
+            .then(|| cells.value(row as usize).trim())
+    };
+    let is_known = |row: &u32| {
+        cell(*row).is_some_and(|cell| {
+            !is_missing_word(cell) && !recipe.data.exclude.iter().any(|e| e == cell)
         })
     };
-    let rows: Vec<u32> = (0..cells.len() as u32)
-        .filter(|row| {
-            is_kept(
-                cells
-                    .is_valid(*row as usize)
-                    .then(|| cells.value(*row as usize)),
-            )
-        })
-        .collect();
-    let without = cells.len() - rows.len();
+    let mut rows: Vec<u32> = (0..cells.len() as u32).filter(is_known).collect();
     if rows.is_empty() {
         return Err(TargetError::Empty {
             column: column.to_owned(),
         });
     }
-    let kept: Vec<&str> = rows
-        .iter()
-        .map(|row| cells.value(*row as usize).trim())
-        .collect();
+    let known: Vec<&str> = rows.iter().filter_map(|row| cell(*row)).collect();
     let (task, why) = match recipe.task {
         Some(task) => (task, None),
         None => {
-            let (task, why) = suggest(array, &kept, recipe);
+            let (task, why) = suggest(array, &known, recipe);
             (task, Some(why))
         }
     };
+    if task == Task::MultiLabel {
+        // Where any number of labels may hold, an empty cell says that none does.
+        let is_none = |row: &u32| cell(*row).unwrap_or_default().is_empty();
+        rows = (0..cells.len() as u32)
+            .filter(|row| is_none(row) || is_known(row))
+            .collect();
+    }
+    let without = cells.len() - rows.len();
+    let kept: Vec<&str> = rows
+        .iter()
+        .map(|row| cell(*row).unwrap_or_default())
+        .collect();
     let target = match task {
         Task::Regression => as_numbers(column, array, &rows)?,
         Task::MultiLabel => as_labels(column, &kept, recipe)?,
@@ -261,7 +265,9 @@ pub fn align(
     let is_known = |row: &u32| match task {
         Task::Regression => values.is_valid(*row as usize),
         Task::Clustering => true,
-        Task::MultiLabel => cell(*row).is_some_and(|cell| !is_missing_word(cell)),
+        Task::MultiLabel => {
+            !cell(*row).is_some_and(|cell| !cell.is_empty() && is_missing_word(cell))
+        }
         Task::Classification | Task::Ordered => {
             cell(*row).is_some_and(|cell| places.contains_key(cell))
         }
@@ -583,6 +589,20 @@ mod tests {
             flags,
             [true, true, false, false, true, false, true, false, true]
         );
+    }
+
+    #[test]
+    fn an_empty_cell_says_that_no_label_holds() {
+        let cells = words(&[Some("a|b"), None, Some("NA"), Some("")]);
+        let found = find("t", &cells, &recipe("")).unwrap();
+        assert_eq!((found.rows, found.without), (vec![0, 1, 3], 1));
+        let Target::Labels { flags, names } = found.target else {
+            panic!("no labels")
+        };
+        assert_eq!(flags, [true, true, false, false, false, false]);
+        let outputs = Outputs::Labels { names };
+        let again = align("t", &cells, Task::MultiLabel, &outputs, None).unwrap();
+        assert_eq!((again.rows, again.without), (vec![0, 1, 3], 1));
     }
 
     #[test]
