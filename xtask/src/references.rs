@@ -18,7 +18,10 @@ struct Page {
     arguments: &'static [&'static str],
 }
 
-const PAGES: &[Page] = &[];
+const PAGES: &[Page] = &[Page {
+    file: "docs/commands.md",
+    arguments: &["reference"],
+}];
 
 /// Fails for each page that its command would write differently.
 pub fn check(house: &House) -> Result<Outcome> {
@@ -53,9 +56,6 @@ pub fn write(house: &House) -> Result<ExitCode> {
 }
 
 fn print_all(house: &House) -> Result<Vec<(&'static Page, String)>> {
-    if PAGES.is_empty() {
-        return Ok(Vec::new());
-    }
     let mut build = house.cargo();
     build.args(["build", "--locked", "--bin", "ombud"]);
     command::run(&mut build)?;

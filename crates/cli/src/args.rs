@@ -4,7 +4,8 @@
 //! share, and how a wrong word is told: like every other mistake, with a hint and exit code 2.
 
 use crate::commands::{
-    compare, completions, evaluate, inspect, keys, package, predict, recipe, train, verify,
+    compare, completions, evaluate, inspect, keys, package, predict, recipe, reference, train,
+    verify,
 };
 use crate::console::{Console, ProgressStyle};
 use crate::failure::Failure;
@@ -61,6 +62,8 @@ pub enum Command {
     #[command(subcommand)]
     Keys(keys::Command),
     Completions(completions::Arguments),
+    #[command(hide = true)]
+    Reference(reference::Arguments),
 }
 
 /// Reads the command line; asking for help or the version, or a wrong word, ends here.

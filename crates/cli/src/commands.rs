@@ -8,6 +8,7 @@ pub mod keys;
 pub mod package;
 pub mod predict;
 pub mod recipe;
+pub mod reference;
 pub mod train;
 pub mod verify;
 
@@ -50,6 +51,7 @@ fn dispatch(command: &Command, console: &Console) -> Result<Outcome, Failure> {
         Command::Recipe(command) => recipe::run(command, console),
         Command::Keys(command) => keys::run(command, console),
         Command::Completions(arguments) => completions::run(arguments, console),
+        Command::Reference(_) => reference::run(console),
     }
 }
 
@@ -63,6 +65,6 @@ fn is_json(command: &Command) -> bool {
         Command::Verify(arguments) => arguments.json,
         Command::Recipe(command) => command.is_json(),
         Command::Keys(command) => command.is_json(),
-        Command::Predict(_) | Command::Completions(_) => false,
+        Command::Predict(_) | Command::Completions(_) | Command::Reference(_) => false,
     }
 }

@@ -19,6 +19,8 @@ use ombud_core::task::Outputs;
 use ombud_core::{Answer, Class, Frame, Schema};
 use ombud_engine::Model;
 use ombud_engine::model::Scores;
+use ombud_learn::joining;
+use ombud_learn::source::{Hints, Series};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -31,6 +33,10 @@ const JOINT: char = '|';
 #[derive(Debug)]
 pub struct Maker {
     model: Model,
+    /// The long table that rows are joined with before they are asked about.
+    series: Option<Series>,
+    /// Features that only such a table brings.
+    joined: Vec<String>,
     /// The model's features with only those columns that answers carry: the rest need not be read.
     schema: Arc<Schema>,
     columns: Arc<arrow_schema::Schema>,
@@ -48,7 +54,11 @@ pub struct Answers {
 
 impl Maker {
     /// Answers of a model; with reasons in the way that the format can carry.
-    pub fn new(model: Model, explained: Option<TextFormat>) -> Result<Self, Failure> {
+    pub fn new(
+        model: Model,
+        series: Option<Series>,
+        explained: Option<TextFormat>,
+    ) -> Result<Self, Failure> {
         let full = model.schema();
         let carried = Columns {
             subject: full.columns.subject.clone(),
@@ -61,14 +71,21 @@ impl Maker {
         Ok(Maker {
             schema: Arc::new(schema),
             columns: Arc::new(columns),
+            joined: joining::columns(&model),
             model,
+            series,
             explained,
         })
     }
 
     /// What must be read.
-    pub fn schema(&self) -> &Arc<Schema> {
-        &self.schema
+    pub fn hints(&self) -> Hints {
+        let mut hints = Hints::of(&self.schema);
+        if let Some(series) = &self.series {
+            let (key, kind) = series.key();
+            hints.want(key, kind);
+        }
+        hints
     }
 
     /// The columns of every table.
@@ -78,8 +95,19 @@ impl Maker {
 
     /// Answers a batch of raw rows.
     pub fn table(&self, batch: &RecordBatch) -> Result<Answers, Failure> {
+        let joined = self.series.as_ref().map(|series| series.join(batch));
+        let joined = joined.transpose()?;
+        let batch = joined.as_ref().unwrap_or(batch);
         let (frame, notes) =
             Frame::bind(&self.schema, batch).map_err(|refusal| Failure::columns(&refusal))?;
+        if let Some(absent) = notes.absent.iter().find(|name| self.joined.contains(name)) {
+            return Err(Failure::invalid(
+                format!(
+                    "the rows have no column {absent:?}, which the model's recipe joins from a long table"
+                ),
+                "give that table of these rows with --series FILE",
+            ));
+        }
         let scores = self.model.predict_frame(&frame);
         let mut arrays: Vec<ArrayRef> = self.carried(&frame);
         arrays.extend(self.answers(&frame, &scores));

@@ -1,11 +1,107 @@
 //! Judges the gates that need no more than held-out rows.
 //!
 //! Pure: limits and measurements in, results with their numbers out. What a failed gate means is decided by whoever wants
-//! to deploy; the champion's gate needs what serves today and is judged there.
+//! to deploy; the champion's gate needs what serves today and is judged there. A gate that no training of this task could
+//! ever pass is a mistake in the recipe, told before anything is learned ([`misplaced`]).
 
 use crate::evaluation::Evaluation;
 use crate::recipe::{FairnessGate, Gates, MetricGate};
+use ombud_core::Task;
 use ombud_core::manifest::GateResult;
+
+/// Metrics of a task whose answers are numbers.
+const OF_NUMBERS: [&str; 7] = [
+    "rmse",
+    "mae",
+    "median_absolute_error",
+    "r2",
+    "pinball",
+    "interval_coverage",
+    "interval_width",
+];
+/// Metrics of found segments.
+const OF_SEGMENTS: [&str; 5] = [
+    "silhouette",
+    "davies_bouldin",
+    "calinski_harabasz",
+    "inertia",
+    "mean_log_likelihood",
+];
+/// Metrics of at least 0 that have no bound above.
+const UNBOUNDED: [&str; 11] = [
+    "log_loss",
+    "level_error",
+    "rmse",
+    "mae",
+    "median_absolute_error",
+    "pinball",
+    "interval_width",
+    "set_size",
+    "davies_bouldin",
+    "calinski_harabasz",
+    "inertia",
+];
+
+/// A gate that cannot be judged, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misplaced {
+    /// The gate, as the recipe names it.
+    pub gate: String,
+    /// Why.
+    pub why: String,
+}
+
+/// The first gate that no model of this task can pass or be judged by.
+pub fn misplaced(gates: &Gates, task: Task, protected: &[String]) -> Option<Misplaced> {
+    let of = |gate: String, why: String| Some(Misplaced { gate, why });
+    for gate in &gates.metrics {
+        if !measures(&gate.metric, task) {
+            let why = format!("it is no metric of {task}");
+            return of(gate.metric.clone(), why);
+        }
+        if let Some(why) = out_of_range(gate) {
+            return of(gate.metric.clone(), why);
+        }
+    }
+    let fairness = gates
+        .fairness
+        .iter()
+        .find(|gate| !protected.contains(&gate.attribute))?;
+    of(
+        format!("fairness.{}", fairness.attribute),
+        format!(
+            "{:?} is not among `protected` in [data]",
+            fairness.attribute
+        ),
+    )
+}
+
+fn measures(metric: &str, task: Task) -> bool {
+    match task {
+        Task::Regression => OF_NUMBERS.contains(&metric),
+        Task::Clustering => OF_SEGMENTS.contains(&metric),
+        Task::Classification | Task::MultiLabel | Task::Ordered => {
+            !OF_NUMBERS.contains(&metric) && !OF_SEGMENTS.contains(&metric)
+        }
+    }
+}
+
+/// Why no measurement can lie within a gate's limits.
+fn out_of_range(gate: &MetricGate) -> Option<String> {
+    let (least, most) = match gate.metric.as_str() {
+        "mean_log_likelihood" => (f64::NEG_INFINITY, f64::INFINITY),
+        "r2" => (f64::NEG_INFINITY, 1.0),
+        "quadratic_kappa" | "silhouette" => (-1.0, 1.0),
+        name if UNBOUNDED.contains(&name) => (0.0, f64::INFINITY),
+        _ => (0.0, 1.0),
+    };
+    match (gate.min, gate.max) {
+        (Some(min), Some(max)) if min > max => Some(format!("{min} is more than {max}")),
+        (Some(min), _) if min > most => Some(format!("it is never more than {most}")),
+        (_, Some(max)) if max < least => Some(format!("it is never less than {least}")),
+        _ => None,
+    }
+}
 
 /// The results, in the recipe's order: samples, metrics, fairness.
 pub fn judge(gates: &Gates, rows_fitted: u64, evaluation: &Evaluation) -> Vec<GateResult> {
@@ -99,6 +195,37 @@ fn limit_text(min: Option<f64>, max: Option<f64>) -> String {
 mod tests {
     use super::*;
     use ombud_core::Metric;
+
+    #[test]
+    fn a_gate_that_no_training_can_pass_is_told_beforehand() {
+        let gates = |metric: &str, min, max| Gates {
+            metrics: vec![MetricGate {
+                metric: metric.into(),
+                min,
+                max,
+            }],
+            ..Gates::default()
+        };
+        let why = |gates: Gates, task| misplaced(&gates, task, &[]).map(|of| of.why);
+        assert_eq!(
+            why(gates("rmse", None, Some(3.0)), Task::Classification).unwrap(),
+            "it is no metric of classification"
+        );
+        assert_eq!(
+            why(gates("accuracy", Some(85.0), None), Task::Classification).unwrap(),
+            "it is never more than 1"
+        );
+        assert_eq!(
+            why(gates("ece", None, Some(-0.1)), Task::Ordered).unwrap(),
+            "it is never less than 0"
+        );
+        assert_eq!(
+            why(gates("mae", Some(5.0), Some(3.0)), Task::Regression).unwrap(),
+            "5 is more than 3"
+        );
+        assert_eq!(why(gates("mae", None, Some(300.0)), Task::Regression), None);
+        assert_eq!(why(gates("r2", Some(-2.0), None), Task::Regression), None);
+    }
 
     #[test]
     fn a_gate_without_a_measurement_fails_and_says_why() {

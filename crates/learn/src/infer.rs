@@ -64,8 +64,6 @@ pub struct Described {
     pub schema: Schema,
     /// Columns left out, and other things to know.
     pub warnings: Vec<String>,
-    /// What was found, in words.
-    pub notes: Vec<String>,
 }
 
 /// Why a table has no schema.
@@ -112,9 +110,17 @@ pub fn schema_for(recipe: &Recipe, batch: &RecordBatch) -> Result<Described, Inf
     check_target(recipe)?;
     let (mut features, mut warnings) = (Vec::new(), Vec::new());
     let fields = batch.schema();
+    let sequences = wide_sequences(recipe, batch);
     for (field, array) in fields.fields().iter().zip(batch.columns()) {
         let name = field.name();
         if plays_another_part(recipe, name) {
+            continue;
+        }
+        if let Some(sequence) = sequences.iter().find(|sequence| sequence.holds(name)) {
+            // The first step stands for all of them.
+            if name == &sequence.step(1) {
+                features.push(sequence.feature());
+            }
             continue;
         }
         if let Some(spec) = recipe.features.given.get(name) {
@@ -145,12 +151,51 @@ pub fn schema_for(recipe: &Recipe, batch: &RecordBatch) -> Result<Described, Inf
         };
         return Err(InferError::NoFeature { reason });
     }
-    let notes = vec![counts_text(&features)];
     Ok(Described {
         schema: Schema::new(features, columns)?,
         warnings,
-        notes,
     })
+}
+
+/// A sequence that the recipe names and the table holds as one column per step: `hr_1` … `hr_7`.
+struct WideSequence<'a> {
+    name: &'a str,
+    steps: usize,
+    spec: &'a FeatureSpec,
+}
+
+impl WideSequence<'_> {
+    fn step(&self, step: usize) -> String {
+        format!("{}_{step}", self.name)
+    }
+
+    fn holds(&self, column: &str) -> bool {
+        (1..=self.steps).any(|step| column == self.step(step))
+    }
+
+    fn feature(&self) -> Feature {
+        let bounds = Bounds {
+            min: self.spec.min,
+            max: self.spec.max,
+        };
+        let steps = self.steps;
+        Feature::new(self.name, Kind::Sequence { steps, bounds })
+    }
+}
+
+fn wide_sequences<'a>(recipe: &'a Recipe, batch: &RecordBatch) -> Vec<WideSequence<'a>> {
+    let is_there = |name: &str| batch.column_by_name(name).is_some();
+    let wide = |(name, spec): (&'a String, &'a FeatureSpec)| {
+        let steps = (1..=STEPS_MAX).take_while(|step| is_there(&format!("{name}_{step}")));
+        let sequence = WideSequence {
+            name,
+            steps: steps.count(),
+            spec,
+        };
+        let is_wide = spec.kind == Some(KindWord::Sequence) && !is_there(name);
+        (is_wide && sequence.steps > 0).then_some(sequence)
+    };
+    recipe.features.given.iter().filter_map(wide).collect()
 }
 
 fn check_target(recipe: &Recipe) -> Result<(), InferError> {
@@ -200,7 +245,8 @@ fn plays_another_part(recipe: &Recipe, name: &str) -> bool {
         || recipe.features.drop.iter().any(|c| c == name)
 }
 
-fn counts_text(features: &[Feature]) -> String {
+/// `3 features: 2 number, 1 text`.
+pub(crate) fn counts_text(features: &[Feature]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for feature in features {
         let word = feature.kind.word();
@@ -213,7 +259,12 @@ fn counts_text(features: &[Feature]) -> String {
         .into_iter()
         .map(|(word, count)| format!("{count} {word}"))
         .collect();
-    format!("{} features: {}", features.len(), parts.join(", "))
+    let noun = if features.len() == 1 {
+        "feature"
+    } else {
+        "features"
+    };
+    format!("{} {noun}: {}", features.len(), parts.join(", "))
 }
 
 /// A feature as the recipe says it.
@@ -324,7 +375,7 @@ fn refuse_empty(name: &str, array: &ArrayRef) -> Result<(), InferError> {
 }
 
 fn natural_word(name: &str, array: &ArrayRef) -> KindWord {
-    match look(name, array, None).part {
+    match part_by_values(name, array).0 {
         Part::Feature(Kind::Ordinal { .. }) => KindWord::Ordinal,
         Part::Feature(Kind::Category { .. }) => KindWord::Category,
         Part::Feature(Kind::Text) => KindWord::Text,
@@ -344,9 +395,13 @@ pub fn look(name: &str, array: &ArrayRef, target: Option<&str>) -> Look {
 }
 
 fn part_of(name: &str, array: &ArrayRef, target: Option<&str>) -> (Part, String) {
-    if let Some(why) = later(name, target) {
-        return (Part::Later, why);
+    match later(name, target) {
+        Some(why) => (Part::Later, why),
+        None => part_by_values(name, array),
     }
+}
+
+fn part_by_values(name: &str, array: &ArrayRef) -> (Part, String) {
     if array.null_count() == array.len() {
         return (Part::Constant, "it has no value in any row".into());
     }
@@ -370,7 +425,12 @@ fn part_of(name: &str, array: &ArrayRef, target: Option<&str>) -> (Part, String)
 /// Names that say that a column was written down after the outcome.
 fn later(name: &str, target: Option<&str>) -> Option<String> {
     let lower = name.to_ascii_lowercase();
-    let target = target?.to_ascii_lowercase();
+    let Some(target) = target else {
+        return is_outcome_name(&lower).then(|| {
+            "its name says that it is an outcome, and segments are found without one; name it in [features] if it is meant".into()
+        });
+    };
+    let target = target.to_ascii_lowercase();
     if target.starts_with("label_") && lower.starts_with("label_") {
         return Some(
             "it is another outcome; name it in [features] if it is known when deciding".into(),
@@ -384,6 +444,14 @@ fn later(name: &str, target: Option<&str>) -> Option<String> {
         "its name says that it is written down after the outcome; name it in [features] if it is known when deciding"
             .into()
     })
+}
+
+/// Names that people give to what is to be predicted.
+fn is_outcome_name(lower: &str) -> bool {
+    ["outcome", "label", "target"].contains(&lower)
+        || ["outcome_", "label_", "target_"]
+            .iter()
+            .any(|start| lower.starts_with(start))
 }
 
 fn is_id_name(name: &str) -> bool {

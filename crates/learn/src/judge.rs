@@ -7,9 +7,9 @@ use crate::compare;
 use crate::evaluate::classification::Order;
 use crate::evaluate::{Classified, Regressed, Resampling, SampleError};
 use crate::evaluation::{self, Evaluation, Truth};
+use crate::joining;
 use crate::prepare::{self, PrepareError};
 use crate::progress::Progress;
-use crate::recipe::Recipe;
 use crate::target::{self, Target};
 use crate::train::TrainError;
 use ombud_core::frame::Notes;
@@ -69,14 +69,15 @@ pub struct TestResult {
     pub note: String,
 }
 
-/// Measures a model on a source.
+/// Measures a model on a source; `series` is the long table that its recipe joins, when it is not the recipe's own.
 pub fn evaluate(
     model: &Model,
     source: &str,
+    series: Option<&str>,
     base: &Path,
     progress: &dyn Progress,
 ) -> Result<Evaluation, TrainError> {
-    let judged = read(model, source, base, progress)?;
+    let judged = read(model, source, series, base, progress)?;
     progress.start("measuring", None);
     let scores = model.predict_frame(&judged.frame);
     let truth = Truth {
@@ -97,6 +98,7 @@ pub fn compare(
     a: &Model,
     b: &Model,
     source: &str,
+    series: Option<&str>,
     base: &Path,
     progress: &dyn Progress,
 ) -> Result<Comparison, TrainError> {
@@ -106,8 +108,8 @@ pub fn compare(
             b: format!("{} ({})", b.manifest().name, b.manifest().task),
         });
     }
-    let of_a = read(a, source, base, progress)?;
-    let of_b = read(b, source, base, progress)?;
+    let of_a = read(a, source, series, base, progress)?;
+    let of_b = read(b, source, series, base, progress)?;
     progress.start("comparing", None);
     let (scores_a, scores_b) = (a.predict_frame(&of_a.frame), b.predict_frame(&of_b.frame));
     let resampling = Resampling {
@@ -233,19 +235,20 @@ fn told(compared: compare::Comparison, task: Task) -> Comparison {
 fn read(
     model: &Model,
     source: &str,
+    series: Option<&str>,
     base: &Path,
     progress: &dyn Progress,
 ) -> Result<Judged, TrainError> {
     let manifest = model.manifest();
-    // The recipe knows a joined series; without one in the bundle the columns must be in the file itself.
-    let recipe = manifest
-        .lineage
-        .recipe
-        .as_ref()
-        .and_then(|text| Recipe::parse("the bundle's recipe", text).ok());
-    let recipe = recipe.filter(|recipe| recipe.data.series.is_some());
-    let loaded = prepare::load(recipe.as_ref(), source, base, progress)?;
-    let mut batch = loaded.batch;
+    let mut batch = match series {
+        Some(series) => {
+            let series = joining::open(model, series, base)?;
+            let main = prepare::load(None, source, base, progress)?.batch;
+            series.join(&main).map_err(PrepareError::from)?
+        }
+        // Without one of its own, the series that the recipe names is joined.
+        None => prepare::load(joining::recipe_of(model).as_ref(), source, base, progress)?.batch,
+    };
     let mut notes = Vec::new();
     let target = if manifest.task == Task::Clustering {
         Target::Nothing {

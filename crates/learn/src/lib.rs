@@ -14,6 +14,7 @@ pub mod fit;
 pub mod gate;
 mod grow;
 pub mod infer;
+pub mod joining;
 pub mod judge;
 mod lbfgs;
 pub mod leakage;

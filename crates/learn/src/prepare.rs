@@ -72,6 +72,10 @@ pub enum PrepareError {
         role: &'static str,
         hint: String,
     },
+    #[error("the column {column:?}, named as {role}, has the name of a column of answers")]
+    NameTaken { column: String, role: &'static str },
+    #[error("{model} was not trained with a series, so none can be joined")]
+    NoSeries { model: String },
     #[error("the recipe names no target, and the task is not clustering")]
     NoTarget { hint: String },
     #[error(transparent)]
@@ -102,6 +106,8 @@ impl PrepareError {
             PrepareError::ForeignSource { .. } => Class::Unsupported,
             PrepareError::NoSource
             | PrepareError::NoColumn { .. }
+            | PrepareError::NameTaken { .. }
+            | PrepareError::NoSeries { .. }
             | PrepareError::NoTarget { .. }
             | PrepareError::Target(_)
             | PrepareError::Infer(_)
@@ -122,6 +128,11 @@ impl PrepareError {
             PrepareError::NoColumn { hint, .. } | PrepareError::NoTarget { hint } => {
                 Some(hint.clone())
             }
+            PrepareError::NoSeries { .. } => Some("leave --series out".into()),
+            PrepareError::NameTaken { .. } => Some(
+                "answers carry it beside their own columns, so rename it in the data, or do not name it"
+                    .into(),
+            ),
             PrepareError::Target(error) => Some(error.hint()),
             PrepareError::Infer(error) => Some(error.hint()),
             PrepareError::Refused(_) => None,
@@ -233,10 +244,20 @@ pub fn prepare(
         ),
     };
     let loaded = load(Some(recipe), source, base, progress)?;
+    prepare_loaded(recipe, loaded, progress)
+}
+
+/// Makes rows ready that were read already.
+pub(crate) fn prepare_loaded(
+    recipe: &Recipe,
+    loaded: Loaded,
+    progress: &dyn Progress,
+) -> Result<Prepared, PrepareError> {
     let batch = loaded.batch;
     check_columns(recipe, &batch)?;
+    check_carried(recipe)?;
     progress.start("finding types", None);
-    let (target, rows, mut notes, mut warnings) = find_target(recipe, &batch)?;
+    let (target, rows, notes, mut warnings) = find_target(recipe, &batch)?;
     let kept = if rows.len() == batch.num_rows() {
         batch
     } else {
@@ -244,7 +265,6 @@ pub fn prepare(
     };
     let described = infer::schema_for(recipe, &kept)?;
     warnings.extend(described.warnings);
-    notes.extend(described.notes);
     let monotone = described
         .schema
         .features()
@@ -362,6 +382,32 @@ fn check_columns(recipe: &Recipe, batch: &RecordBatch) -> Result<(), PrepareErro
     Ok(())
 }
 
+/// Columns that answers carry must not have the name of an answer's own.
+fn check_carried(recipe: &Recipe) -> Result<(), PrepareError> {
+    const ANSWERS: [&str; 8] = [
+        "prediction",
+        "confidence",
+        "lower",
+        "upper",
+        "segment",
+        "segment_name",
+        "prediction_set",
+        "reasons",
+    ];
+    let subject = recipe.data.subject.iter().map(|name| (name, "subject"));
+    let ids = recipe.data.ids.iter().map(|name| (name, "an id"));
+    match subject
+        .chain(ids)
+        .find(|(name, _)| ANSWERS.contains(&name.as_str()))
+    {
+        Some((column, role)) => Err(PrepareError::NameTaken {
+            column: column.clone(),
+            role,
+        }),
+        None => Ok(()),
+    }
+}
+
 fn column_hint(wrong: &str, batch: &RecordBatch) -> String {
     const SHOWN_MAX: usize = 15;
     let schema = batch.schema();
@@ -394,7 +440,10 @@ fn find_target(recipe: &Recipe, batch: &RecordBatch) -> Result<FoundTarget, Prep
             let target = Target::Nothing {
                 rows: batch.num_rows(),
             };
-            return Ok((target, all(), Vec::new(), Vec::new()));
+            let unused = recipe.data.target.as_ref().map(|target| {
+                format!("{target} is named as target, and segments are found without one: it is neither learned from nor predicted")
+            });
+            return Ok((target, all(), Vec::new(), unused.into_iter().collect()));
         }
         let hint =
             "add `target = \"…\"` to [data], or `task = \"clustering\"` to [model]".to_owned();

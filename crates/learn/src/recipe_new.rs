@@ -3,14 +3,19 @@
 //! The recipe is meant to be read and corrected by a person: what it decided stands in it, and what it is unsure of
 //! stands beside it.
 
+mod names;
+
 use crate::infer::{self, Look, Part};
 use crate::prepare::{self, PrepareError};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::target::{self, Target};
-use crate::train::TrainError;
+use crate::train::{self, TrainError};
 use arrow_array::RecordBatch;
 use ombud_core::Kind;
+use ombud_core::manifest::DataPrint;
+use ombud_core::schema::{Bounds, STEPS_MAX};
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -23,42 +28,17 @@ pub struct NewRecipe {
     pub warnings: Vec<String>,
 }
 
-const SUBJECT_NAMES: [&str; 10] = [
-    "subject",
-    "patient_id",
-    "member_id",
-    "person_id",
-    "employee_id",
-    "respondent_id",
-    "user_id",
-    "customer_id",
-    "customerid",
-    "client_id",
-];
-const TIME_NAMES: [&str; 8] = [
-    "date",
-    "filed_at",
-    "created_at",
-    "timestamp",
-    "time",
-    "date_filed",
-    "admitted_at",
-    "year",
-];
-const PROTECTED_NAMES: [&str; 12] = [
-    "gender",
-    "sex",
-    "age",
-    "age_band",
-    "age_range",
-    "race",
-    "ethnicity",
-    "disability",
-    "religion",
-    "marital_status",
-    "nationality",
-    "gender_identity",
-];
+/// What `ombud recipe check` found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// What training would do.
+    pub remarks: Vec<String>,
+    /// What to think about before training.
+    pub warnings: Vec<String>,
+}
+
+/// Fewest columns that are taken for the steps of one sequence.
+const STEPS_MIN: usize = 3;
 
 /// Reads the data and writes a recipe for it.
 pub fn write(
@@ -81,36 +61,52 @@ pub fn write(
         .map(|(field, array)| infer::look(field.name(), array, target))
         .collect();
     let task = target.map(|target| task_text(target, &batch)).transpose()?;
-    Ok(compose(source, target, task, &looks))
+    let mut new = compose(source, target, task, &looks, batch.num_rows());
+    new.warnings
+        .extend(tried(&new.text, batch, loaded.print, progress));
+    Ok(new)
+}
+
+/// What training would warn of, or refuse, if the recipe were used as it stands.
+fn tried(text: &str, batch: RecordBatch, print: DataPrint, progress: &dyn Progress) -> Vec<String> {
+    let refused =
+        |error: &dyn std::fmt::Display| vec![format!("as it stands it cannot be trained: {error}")];
+    let recipe = match Recipe::parse("the new recipe", text) {
+        Ok(recipe) => recipe,
+        Err(error) => return refused(&error),
+    };
+    let loaded = prepare::Loaded { batch, print };
+    let mut prepared = match prepare::prepare_loaded(&recipe, loaded, progress) {
+        Ok(prepared) => prepared,
+        Err(error) => return refused(&error),
+    };
+    if let Err(error) = train::check(&recipe, &prepared) {
+        return refused(&error);
+    }
+    let sides = prepare::divide(&recipe, &mut prepared);
+    crate::leakage::warnings(&prepared, &sides)
 }
 
 /// Reads the data of a recipe as training would, and tells what it would do.
-pub fn check(
-    recipe: &Recipe,
-    base: &Path,
-    progress: &dyn Progress,
-) -> Result<Vec<String>, TrainError> {
+pub fn check(recipe: &Recipe, base: &Path, progress: &dyn Progress) -> Result<Checked, TrainError> {
     let mut prepared = prepare::prepare(recipe, base, None, progress)?;
+    let algorithm = train::check(recipe, &prepared)?;
     let sides = prepare::divide(recipe, &mut prepared);
-    let mut remarks = vec![format!(
-        "{} rows, {} to learn from and {} held out to measure",
-        prepared.frame.rows(),
-        sides.training.len(),
-        sides.validation.len()
-    )];
-    remarks.extend(prepared.notes.iter().cloned());
-    remarks.extend(
-        prepared
-            .warnings
-            .iter()
-            .map(|warning| format!("warning: {warning}")),
-    );
-    remarks.extend(
-        crate::leakage::warnings(&prepared, &sides)
-            .iter()
-            .map(|warning| format!("warning: {warning}")),
-    );
-    Ok(remarks)
+    train::check_sides(&prepared, &sides)?;
+    let mut remarks = vec![
+        format!(
+            "{} rows, {} to learn from and {} held out to measure",
+            prepared.frame.rows(),
+            sides.training.len(),
+            sides.validation.len()
+        ),
+        infer::counts_text(prepared.frame.schema().features()),
+        format!("{} for {}", algorithm.word(), prepared.target.task()),
+    ];
+    remarks.append(&mut prepared.notes);
+    let mut warnings = std::mem::take(&mut prepared.warnings);
+    warnings.extend(crate::leakage::warnings(&prepared, &sides));
+    Ok(Checked { remarks, warnings })
 }
 
 fn task_text(target: &str, batch: &RecordBatch) -> Result<(String, String), TrainError> {
@@ -134,6 +130,7 @@ fn compose(
     target: Option<&str>,
     task: Option<(String, String)>,
     looks: &[Look],
+    rows: usize,
 ) -> NewRecipe {
     let mut warnings = Vec::new();
     let mut text = String::new();
@@ -148,21 +145,13 @@ fn compose(
     if let Some(target) = target {
         let _ = writeln!(text, "target = {target:?}");
     }
-    let named = |names: &[&str]| {
-        looks
-            .iter()
-            .find(|look| {
-                names
-                    .iter()
-                    .any(|name| look.name.eq_ignore_ascii_case(name))
-            })
-            .map(|look| look.name.clone())
+    let named = |is_it: fn(&str) -> bool| {
+        let mut named = looks.iter().filter(|look| is_it(&look.name));
+        named.next().map(|look| look.name.clone())
     };
-    let subject = named(&SUBJECT_NAMES).or_else(|| {
-        looks
-            .iter()
-            .find(|look| look.part == Part::Id)
-            .map(|look| look.name.clone())
+    let subject = named(names::is_subject).or_else(|| {
+        let mut ids = looks.iter().filter(|look| look.part == Part::Id);
+        ids.next().map(|look| look.name.clone())
     });
     if let Some(subject) = &subject {
         let _ = writeln!(
@@ -170,13 +159,12 @@ fn compose(
             "subject = {subject:?}   # the person a row is about; never learned from"
         );
     }
-    let time = named(&TIME_NAMES).or_else(|| {
-        looks
-            .iter()
-            .find(|look| look.part == Part::Date)
-            .map(|look| look.name.clone())
-    });
-    match time.filter(|time| looks.iter().any(|look| &look.name == time && look.part == Part::Date)) {
+    let dates = || looks.iter().filter(|look| look.part == Part::Date);
+    let time = dates()
+        .find(|look| names::is_time(&look.name))
+        .or_else(|| dates().find(|look| !names::is_birth(&look.name)))
+        .map(|look| look.name.clone());
+    match time {
         Some(time) => {
             let _ = writeln!(text, "time = {time:?}");
             text.push_str("# split = { by = \"time\", validation = 0.2 }   # hold out the latest rows, as it will be used\n");
@@ -185,11 +173,7 @@ fn compose(
     }
     let protected: Vec<&str> = looks
         .iter()
-        .filter(|look| {
-            PROTECTED_NAMES
-                .iter()
-                .any(|name| look.name.eq_ignore_ascii_case(name))
-        })
+        .filter(|look| names::is_protected(&look.name) && Some(&look.name) != subject.as_ref())
         .map(|look| look.name.as_str())
         .collect();
     if !protected.is_empty() {
@@ -217,20 +201,62 @@ fn compose(
             warnings.push(format!("{}: {}", look.name, look.why));
         }
     }
-    for look in looks
-        .iter()
-        .filter(|look| Some(&look.name) != subject.as_ref())
-    {
-        if let Part::Feature(kind) = &look.part {
-            text.push_str(&feature_line(&look.name, kind, &look.why));
-        }
-    }
+    text.push_str(&feature_lines(looks, subject.as_deref()));
     text.push_str("\n[train]\n");
     text.push_str(&train_lines(
         task.as_ref().map(|(task, _)| task.as_str()),
         looks,
+        rows,
     ));
     NewRecipe { text, warnings }
+}
+
+/// A line for every feature; columns that are the steps of one sequence share one.
+fn feature_lines(looks: &[Look], subject: Option<&str>) -> String {
+    let mut lines = String::new();
+    let mut told = HashSet::new();
+    for look in looks
+        .iter()
+        .filter(|look| Some(look.name.as_str()) != subject)
+    {
+        let Part::Feature(kind) = &look.part else {
+            continue;
+        };
+        if told.contains(&look.name) {
+            continue;
+        }
+        match sequence_from(look, looks) {
+            Some((stem, steps)) => {
+                let why = format!("{stem}_1 to {stem}_{steps}: a number at each step");
+                lines.push_str(&feature_line(
+                    stem,
+                    &Kind::Sequence {
+                        steps,
+                        bounds: Bounds::default(),
+                    },
+                    &why,
+                ));
+                told.extend((1..=steps).map(|step| format!("{stem}_{step}")));
+            }
+            None => lines.push_str(&feature_line(&look.name, kind, &look.why)),
+        }
+    }
+    lines
+}
+
+/// The stem and the steps of a sequence that begins with this column.
+fn sequence_from<'a>(first: &'a Look, looks: &[Look]) -> Option<(&'a str, usize)> {
+    let stem = first.name.strip_suffix("_1")?;
+    let is_step = |step: usize| {
+        let name = format!("{stem}_{step}");
+        let is_number = |look: &Look| matches!(look.part, Part::Feature(Kind::Number { .. }));
+        looks
+            .iter()
+            .any(|look| look.name == name && is_number(look))
+    };
+    let steps = (1..=STEPS_MAX).take_while(|step| is_step(*step)).count();
+    // Numbered questions are different questions, not one thing measured again and again.
+    (steps >= STEPS_MIN && !names::is_question(stem)).then_some((stem, steps))
 }
 
 fn feature_line(name: &str, kind: &Kind, why: &str) -> String {
@@ -251,7 +277,7 @@ fn feature_line(name: &str, kind: &Kind, why: &str) -> String {
     }
 }
 
-fn train_lines(task: Option<&str>, looks: &[Look]) -> String {
+fn train_lines(task: Option<&str>, looks: &[Look], rows: usize) -> String {
     let only_text = looks
         .iter()
         .all(|look| !matches!(&look.part, Part::Feature(kind) if !matches!(kind, Kind::Text)));
@@ -261,12 +287,12 @@ fn train_lines(task: Option<&str>, looks: &[Look]) -> String {
         Some(_) if only_text => "algorithm = \"linear\"\n",
         Some(_) => "algorithm = \"forest\"   # or \"linear\"\n",
     };
+    let min_samples = names::rounded_down(rows / 2).max(20);
+    let least = format!("\n[gates]\nmin_samples = {min_samples}   # half of what there is now\n");
     let gates = match task {
-        None => "",
-        Some("regression") => "\n[gates]\nmin_samples = 500\n# r2 = { min = 0.3 }\n",
-        Some(_) => {
-            "\n[gates]\nmin_samples = 500\n# accuracy = { min = 0.8 }\n# ece = { max = 0.05 }\n"
-        }
+        None => String::new(),
+        Some("regression") => format!("{least}# r2 = {{ min = 0.3 }}\n"),
+        Some(_) => format!("{least}# accuracy = {{ min = 0.8 }}\n# ece = {{ max = 0.05 }}\n"),
     };
     format!("{algorithm}seed = 7\n{gates}")
 }

@@ -3,7 +3,7 @@
 //! Splitting by time and judging what was known when only ever compare moments of one table, so a number that keeps the
 //! order is enough: offsets between time zones are small against days and are not applied.
 
-use arrow_array::{Array, ArrayRef};
+use arrow_array::ArrayRef;
 use ombud_core::frame::{is_missing_word, numbers, texts};
 
 /// A cell that is no time.

@@ -228,9 +228,7 @@ fn train_here(
     started: Instant,
 ) -> Result<Trained, TrainError> {
     let mut prepared = prepare::prepare(recipe, options.recipe_folder, options.data, progress)?;
-    let algorithm = algorithm_of(recipe, &prepared)?;
-    check_enough(&prepared)?;
-    check_parameters(recipe, &prepared, &algorithm)?;
+    let algorithm = check(recipe, &prepared)?;
     if let Target::Classes { names, .. } = &prepared.target
         && names.len() == 2
     {
@@ -269,6 +267,14 @@ fn train_here(
     finish(
         recipe, options, progress, started, &prepared, &sides, made, warnings,
     )
+}
+
+/// What will be trained, once it is known that it can be.
+pub(crate) fn check(recipe: &Recipe, prepared: &Prepared) -> Result<Algorithm, TrainError> {
+    let algorithm = algorithm_of(recipe, prepared)?;
+    check_enough(prepared)?;
+    check_parameters(recipe, prepared, &algorithm)?;
+    Ok(algorithm)
 }
 
 /// The algorithm, chosen when the recipe does not say.
@@ -333,6 +339,9 @@ fn check_parameters(
         Err(TrainError::Parameter { what, why })
     };
     let target = &prepared.target;
+    if let Some(misplaced) = gate::misplaced(&recipe.gates, target.task(), &recipe.data.protected) {
+        return refused(&format!("the gate `{}`", misplaced.gate), misplaced.why);
+    }
     if prepared.monotone.iter().any(|direction| *direction != 0) {
         if !matches!(algorithm, Algorithm::Forest(_)) {
             return refused(
@@ -369,7 +378,7 @@ fn check_parameters(
 }
 
 /// Both sides must be able to do their work: learn every class, and measure more than one.
-fn check_sides(prepared: &Prepared, sides: &Sides) -> Result<(), TrainError> {
+pub(crate) fn check_sides(prepared: &Prepared, sides: &Sides) -> Result<(), TrainError> {
     for (side, rows) in [
         ("learning", &sides.training),
         ("measuring", &sides.validation),
@@ -561,6 +570,10 @@ fn finish(
     let evaluation = measure(recipe, prepared, sides, model, &frame)?;
     progress.finish();
     progress.start("explaining", None);
+    let mut notes = made.notes;
+    let crossed = made.cross_validation.as_ref();
+    notes.extend(crossed.map(report::CrossValidation::sentence));
+    notes.extend(report::search_sentence(&made.search));
     let report = Report {
         evaluation: evaluation.clone(),
         importance: report::importance(model, &frame),
@@ -580,7 +593,7 @@ fn finish(
     manifest.metrics = evaluation.metrics.clone();
     manifest.gates = gate::judge(&recipe.gates, made.rows_fitted as u64, &evaluation);
     manifest.lineage.seconds = started.elapsed().as_secs_f64();
-    let card = card::write(&manifest, &report, &baseline, recipe, &made.notes);
+    let card = card::write(&manifest, &report, &baseline, recipe, &notes);
     add_json(&mut files, ANSWERING_FILE, &made.answering)?;
     add_json(&mut files, BASELINE_FILE, &baseline)?;
     add_json(&mut files, REPORT_FILE, &report)?;
@@ -588,12 +601,7 @@ fn finish(
     let bundle = Bundle::make(manifest, files, options.key)?;
     let path = write(&bundle, options.out)?;
     let model = shipped.with_manifest(bundle.manifest().clone());
-    let notes = prepared
-        .notes
-        .iter()
-        .cloned()
-        .chain(made.notes.iter().cloned())
-        .collect();
+    let notes = prepared.notes.iter().cloned().chain(notes).collect();
     Ok(Trained {
         model,
         path,

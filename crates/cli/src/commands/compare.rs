@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Rows that neither model was trained on, with the target
     #[arg(long, value_name = "SOURCE")]
     pub data: String,
+    /// The long table that the recipe joins to the rows, when it is not the recipe's own
+    #[arg(long, value_name = "SOURCE")]
+    pub series: Option<String>,
     #[command(flatten)]
     pub trust: TrustArguments,
     /// Print one JSON object
@@ -40,7 +43,14 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     let a = bundles::open_model(&arguments.a, &arguments.trust)?;
     let b = bundles::open_model(&arguments.b, &arguments.trust)?;
     let shown = Shown::new(console);
-    let compared = judge::compare(&a, &b, &arguments.data, Path::new(""), &shown);
+    let compared = judge::compare(
+        &a,
+        &b,
+        &arguments.data,
+        arguments.series.as_deref(),
+        Path::new(""),
+        &shown,
+    );
     drop(shown);
     let comparison = progress::ended(compared, Failure::of_data_named_here)?;
     if console.is_json {
@@ -65,16 +75,7 @@ fn tell(comparison: &Comparison, [a, b]: [&Model; 2], console: &Console) -> Resu
         named(b),
         plural(comparison.rows, "row")
     ))?;
-    let head = [
-        "test",
-        "metric",
-        "A",
-        "B",
-        "B − A",
-        "95 % interval",
-        "p",
-        "note",
-    ];
+    let head = ["test", "metric", "A", "B", "B − A", "95 % interval", "p"];
     let mut table = Table::new(console, &head, &[2, 3, 4, 6]);
     for test in &comparison.tests {
         table.row([
@@ -85,10 +86,17 @@ fn tell(comparison: &Comparison, [a, b]: [&Model; 2], console: &Console) -> Resu
             told(test.difference),
             interval(test),
             test.p_value.map_or_else(String::new, p_value),
-            test.note.clone(),
         ]);
     }
     console.print(&table.text())?;
+    // Several tests say the same in words; the verdict says it once more.
+    let mut told = vec![comparison.verdict.as_str()];
+    for test in &comparison.tests {
+        if !test.note.is_empty() && !told.contains(&test.note.as_str()) {
+            console.print(&format!(" - {}: {}", test.name, test.note))?;
+            told.push(&test.note);
+        }
+    }
     console.print(&format!(
         "\n{}",
         console.shade(Shade::Strong, &comparison.verdict)

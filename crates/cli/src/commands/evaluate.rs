@@ -29,6 +29,9 @@ pub struct Arguments {
     /// The rows, with the target
     #[arg(long, value_name = "SOURCE")]
     pub data: String,
+    /// The long table that the recipe joins to the rows, when it is not the recipe's own
+    #[arg(long, value_name = "SOURCE")]
+    pub series: Option<String>,
     #[command(flatten)]
     pub trust: TrustArguments,
     /// Print one JSON object: metrics, intervals, rows, and everything else that was measured
@@ -40,7 +43,13 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure> {
     let model = bundles::open_model(&arguments.bundle, &arguments.trust)?;
     let shown = Shown::new(console);
-    let measured = judge::evaluate(&model, &arguments.data, Path::new(""), &shown);
+    let measured = judge::evaluate(
+        &model,
+        &arguments.data,
+        arguments.series.as_deref(),
+        Path::new(""),
+        &shown,
+    );
     drop(shown);
     let evaluation = progress::ended(measured, Failure::of_data_named_here)?;
     if console.is_json {

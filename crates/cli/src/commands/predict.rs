@@ -16,8 +16,10 @@ use arrow_array::RecordBatch;
 use clap::{Args, ValueEnum};
 use ombud_core::Class;
 use ombud_core::frame::Notes;
+use ombud_learn::joining;
 use ombud_learn::progress::Progress;
-use ombud_learn::source::{self, Batches, Hints, Meter, Place, ReadError, Source, SourceSpec};
+use ombud_learn::source::{self, Batches, Meter, Place, ReadError, Source, SourceSpec};
+use ombud_learn::train::TrainError;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,6 +55,9 @@ pub struct Arguments {
     /// The rows: a .csv, .tsv, .jsonl or .parquet file, or - for standard input
     #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
     pub data: String,
+    /// The long table that the recipe joins to the rows as sequences
+    #[arg(long, value_name = "SOURCE")]
+    pub series: Option<String>,
     /// The file to write, whole or not at all; standard output without it
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -98,7 +103,13 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     let format = format(arguments)?;
     let spec = spec(arguments)?;
     let model = bundles::open_model(&arguments.bundle, &arguments.trust)?;
-    let maker = Maker::new(model, arguments.explain.then(|| format.text()))?;
+    let series = arguments
+        .series
+        .as_deref()
+        .map(|series| joining::open(&model, series, Path::new("")))
+        .transpose()
+        .map_err(|error| Failure::of_data_named_here(TrainError::from(error)))?;
+    let maker = Maker::new(model, series, arguments.explain.then(|| format.text()))?;
     let rows_per_batch = if arguments.explain {
         ROWS_PER_EXPLAINED_BATCH
     } else {
@@ -106,7 +117,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     };
     let source = source::open(&spec).map_err(unreadable)?;
     let batches = source
-        .stream(&Hints::of(maker.schema()), rows_per_batch)
+        .stream(&maker.hints(), rows_per_batch)
         .map_err(unreadable)?;
     let shown = Shown::new(console);
     let answered = answer_all(

@@ -113,26 +113,22 @@ fn new(arguments: &New, console: &Console) -> Result<Outcome, Failure> {
 fn check(arguments: &Check, console: &Console) -> Result<Outcome, Failure> {
     let recipe = places::recipe(&arguments.recipe, &arguments.set)?;
     let shown = Shown::new(console);
-    let remarks = recipe_new::check(&recipe, &places::recipe_folder(&arguments.recipe), &shown);
+    let checked = recipe_new::check(&recipe, &places::recipe_folder(&arguments.recipe), &shown);
     drop(shown);
-    let remarks = progress::ended(remarks, Failure::from)?;
+    let checked = progress::ended(checked, Failure::from)?;
     if console.is_json {
         console.print_json(
-            &json!({ "name": recipe.name.as_str(), "passed": true, "remarks": remarks }),
+            &json!({ "name": recipe.name.as_str(), "passed": true, "remarks": checked.remarks, "warnings": checked.warnings }),
         )?;
         return Ok(Outcome::Done);
     }
-    let mut warnings = 0;
-    for remark in &remarks {
-        match remark.strip_prefix("warning: ") {
-            Some(warning) => {
-                warnings += 1;
-                console.warn(warning);
-            }
-            None => console.print(&format!(" - {remark}"))?,
-        }
+    for remark in &checked.remarks {
+        console.print(&format!(" - {remark}"))?;
     }
-    let with = match warnings {
+    for warning in &checked.warnings {
+        console.warn(warning);
+    }
+    let with = match checked.warnings.len() {
         0 => String::new(),
         count => format!(", with {}", numbers::plural(count, "warning")),
     };

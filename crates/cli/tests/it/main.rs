@@ -3,7 +3,9 @@
 mod bundles;
 mod first_hour;
 mod interruption;
+mod learning;
 mod predictions;
+mod recipes;
 mod repeatability;
 mod reports;
 mod support;

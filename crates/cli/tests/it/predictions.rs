@@ -276,7 +276,7 @@ fn many_rows_keep_their_order_over_many_batches() {
 fn a_reader_that_stops_early_ends_the_command_quietly() {
     let place = Place::new();
     place.train(&leavers(200, 1), LEAVERS);
-    place.write("many.csv", leavers(60_000, 2));
+    place.write("many.csv", leavers(150_000, 2));
     let mut child = place
         .command(&["predict", "models/leavers/latest", "--data", "many.csv"])
         .stdout(Stdio::piped())
@@ -333,4 +333,23 @@ fn a_failure_half_way_leaves_no_file() {
     ]);
     run.refused("line 40002");
     assert!(place.listing() == before);
+}
+
+#[test]
+fn a_full_disk_ends_the_command_with_the_reason() {
+    let place = Place::new();
+    place.train(&leavers(200, 1), LEAVERS);
+    place.write("many.csv", leavers(150_000, 2));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let output = place
+        .command(&["predict", "models/leavers/latest", "--data", "many.csv"])
+        .stdout(Stdio::from(full.expect("a device that is always full")))
+        .output();
+    let run = Run::of(output.expect("the binary ends"));
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(
+        run.stderr.starts_with("error: ") && run.stderr.contains("hint: "),
+        "{}",
+        run.stderr
+    );
 }

@@ -57,7 +57,7 @@ fn is_feature(schema: &Schema, name: &str) -> bool {
 
 fn holds_dates(array: &ArrayRef) -> bool {
     const LOOKED_AT: usize = 200;
-    if !matches!(array.data_type(), DataType::LargeUtf8 | DataType::Utf8) {
+    if !holds_words(array) {
         return false;
     }
     let cells = texts(array);
@@ -104,14 +104,18 @@ fn filled_in_with(
 }
 
 fn known_rows(array: &ArrayRef) -> Vec<bool> {
-    match array.data_type() {
-        DataType::LargeUtf8 | DataType::Utf8 => {
-            let cells = texts(array);
-            let is_known = |cell: Option<&str>| cell.is_some_and(|cell| !is_missing_word(cell));
-            cells.iter().map(is_known).collect()
-        }
-        _ => (0..array.len()).map(|row| array.is_valid(row)).collect(),
+    if !holds_words(array) {
+        return (0..array.len()).map(|row| array.is_valid(row)).collect();
     }
+    let is_known = |cell: Option<&str>| cell.is_some_and(|cell| !is_missing_word(cell));
+    texts(array).iter().map(is_known).collect()
+}
+
+fn holds_words(array: &ArrayRef) -> bool {
+    matches!(
+        array.data_type(),
+        DataType::LargeUtf8 | DataType::Utf8 | DataType::Dictionary(_, _)
+    )
 }
 
 fn agree(a: &[bool], b: &[bool]) -> bool {

@@ -14,7 +14,7 @@ use ombud_engine::text::{
 pub enum Algorithm {
     /// Gradient-boosted trees.
     Forest(ForestParameters),
-    /// Logistic regression over numbers, categories and text; least squares for a number.
+    /// Logistic regression over numbers, categories and text; for classes and labels only.
     Linear(LinearParameters),
     /// k-means over scaled features.
     KMeans(ClusterParameters),

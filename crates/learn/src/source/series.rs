@@ -7,8 +7,9 @@
 
 use super::cells::Lists;
 use super::error::ReadError;
-use super::{batch_of, column};
+use super::{RawKind, batch_of, column};
 use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
+use arrow_schema::DataType;
 use ombud_core::frame;
 use ombud_core::schema::STEPS_MAX;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -35,6 +36,7 @@ pub struct SeriesSpec {
 pub struct Series {
     file: String,
     key: String,
+    key_kind: RawKind,
     steps: usize,
     /// The row of each step, oldest first, by key; none where a step is absent.
     places: HashMap<String, Vec<Option<u32>>>,
@@ -71,6 +73,7 @@ impl Series {
         Ok(Series {
             file: file.clone(),
             key: spec.key.clone(),
+            key_kind: key_kind(column(batch, &spec.key, file)?),
             steps,
             places,
             columns: columns?,
@@ -80,6 +83,11 @@ impl Series {
     /// How many steps each sequence has.
     pub fn steps(&self) -> usize {
         self.steps
+    }
+
+    /// The column by which it joins, and as what the main table must be read there to agree with it.
+    pub fn key(&self) -> (&str, RawKind) {
+        (&self.key, self.key_kind)
     }
 
     /// How many keys have a sequence.
@@ -115,6 +123,14 @@ impl Series {
             columns.push((name.clone(), lists(values, &places)));
         }
         Ok(batch_of(columns, main.num_rows()))
+    }
+}
+
+/// A key of numbers agrees with a number however it is written, a key of texts only with the same text.
+fn key_kind(keys: &ArrayRef) -> RawKind {
+    match keys.data_type() {
+        DataType::Float64 | DataType::Int64 => RawKind::NumberName,
+        _ => RawKind::Text,
     }
 }
 

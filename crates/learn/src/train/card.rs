@@ -63,9 +63,8 @@ fn purpose(manifest: &Manifest) -> String {
             format!("It says which of these labels apply: {}.", list(names))
         }
         (Outputs::Segments { names }, _) => format!(
-            "It assigns each row to one of {} segments: {}.",
-            names.len(),
-            list(names)
+            "It assigns each row to one of {} segments, which are described below.",
+            names.len()
         ),
         (Outputs::Classes { names }, Task::Ordered) => format!(
             "It chooses one of these levels, lowest first: {}.",

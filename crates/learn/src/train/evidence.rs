@@ -197,7 +197,7 @@ impl Evidence {
                 calibrated = calibrated.with_weights(weights)?;
             }
             let tuning = thresholds::tune(&calibrated, &wishes, LEVEL)
-                .map_err(|error| threshold_error(recipe, &error))?;
+                .map_err(|error| threshold_error(names, &error))?;
             chosen.notes.extend(
                 tuning
                     .achieved
@@ -286,16 +286,33 @@ fn wishes(recipe: &Recipe, names: &[String]) -> Result<Vec<Wish>, TrainError> {
     recipe.train.thresholds.iter().map(wish).collect()
 }
 
-fn threshold_error(recipe: &Recipe, error: &thresholds::ThresholdError) -> TrainError {
-    let classes: Vec<&str> = recipe
-        .train
-        .thresholds
-        .iter()
-        .map(|(class, _)| class.as_str())
-        .collect();
+/// A room below knows classes by number; a person knows them by name.
+fn threshold_error(names: &[String], error: &thresholds::ThresholdError) -> TrainError {
+    use ombud_engine::decision::DecisionError;
+    use thresholds::ThresholdError;
+    let (class, reason) = match error {
+        ThresholdError::OutOfReach {
+            class,
+            measure,
+            wanted,
+            best,
+        } => (
+            Some(*class),
+            format!("no threshold gives a {measure} of {wanted}; the best is {best:.3}"),
+        ),
+        ThresholdError::ClassMissing { class } => (
+            Some(*class),
+            "it does not occur in the rows left out to tune by".to_owned(),
+        ),
+        ThresholdError::Rule(DecisionError::Twice { class }) => {
+            (Some(*class), "it has two thresholds".to_owned())
+        }
+        ThresholdError::Aim { .. } | ThresholdError::Rule(_) => (None, error.to_string()),
+    };
+    let class = class.and_then(|class| names.get(class as usize).cloned());
     TrainError::Threshold {
-        class: classes.join(", "),
-        reason: error.to_string(),
+        class: class.unwrap_or_default(),
+        reason,
     }
 }
 
@@ -357,7 +374,11 @@ fn set_label_thresholds(
             LEVEL,
         ) {
             Ok(tuning) => tuning,
-            Err(error) if is_asked => return Err(threshold_error(recipe, &error)),
+            // Seen alone, a label is the second of two classes: it does not hold, it holds.
+            Err(error) if is_asked => {
+                let pair = [String::new(), names[label].clone()];
+                return Err(threshold_error(&pair, &error));
+            }
             // A label that never occurs among the rows left out keeps the common threshold.
             Err(_) => continue,
         };

@@ -94,6 +94,33 @@ pub struct CrossValidation {
     pub folds: Vec<f64>,
 }
 
+impl CrossValidation {
+    /// The same in words.
+    pub(super) fn sentence(&self) -> String {
+        let least = self.folds.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.folds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        format!(
+            "{} over {} folds of the learning rows: {:.4} (from {least:.4} to {most:.4})",
+            self.metric,
+            self.folds.len(),
+            self.mean
+        )
+    }
+}
+
+/// What a search came to, in words; nothing when nothing was searched.
+pub(super) fn search_sentence(trials: &[Trial]) -> Option<String> {
+    let whole = trials.iter().filter(|trial| !trial.is_pruned);
+    let best = whole.min_by(|a, b| a.loss.total_cmp(&b.loss))?;
+    let pruned = trials.iter().filter(|trial| trial.is_pruned).count();
+    Some(format!(
+        "{} settings were tried and {pruned} given up early; the best was {}, with a loss of {:.4}",
+        trials.len(),
+        best.settings,
+        best.loss
+    ))
+}
+
 /// One candidate of a search.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Trial {
