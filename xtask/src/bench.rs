@@ -12,10 +12,13 @@ use clap::ValueEnum;
 use crate::house::House;
 
 mod data;
+mod duel;
+mod files;
 mod measure;
 pub mod python;
 mod quality;
 mod report;
+mod topics;
 mod train;
 
 pub use report::Report;
@@ -25,6 +28,18 @@ pub use report::Report;
 pub enum Bench {
     /// Train a five-class forest, CSV to signed bundle, beside pandas + XGBoost
     Train,
+    /// Grow equal forests in memory beside XGBoost and LightGBM
+    Trees,
+    /// Answer by a forest, many rows and one, beside XGBoost, LightGBM, lleaves and hessboost
+    Infer,
+    /// Explain by exact TreeSHAP beside XGBoost and shap
+    Explain,
+    /// Learn from texts beside scikit-learn
+    Text,
+    /// Find segments beside scikit-learn
+    Cluster,
+    /// Answer whole files beside pandas or polars with XGBoost
+    Files,
     /// Quality on the data sets of ../shared/data beside the scikit-learn references
     Quality,
 }
@@ -33,6 +48,12 @@ impl Bench {
     fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
+            Self::Trees => "trees",
+            Self::Infer => "infer",
+            Self::Explain => "explain",
+            Self::Text => "text",
+            Self::Cluster => "cluster",
+            Self::Files => "files",
             Self::Quality => "quality",
         }
     }
@@ -41,6 +62,12 @@ impl Bench {
 pub fn run(bench: Bench, rounds: usize, house: &House) -> Result<ExitCode> {
     let mut report = match bench {
         Bench::Train => train::run(rounds.max(1), house)?,
+        Bench::Trees => duel::run(&topics::TREES, rounds.max(1), house)?,
+        Bench::Infer => duel::run(&topics::INFER, rounds.max(1), house)?,
+        Bench::Explain => duel::run(&topics::EXPLAIN, rounds.max(1), house)?,
+        Bench::Text => duel::run(&topics::TEXT, rounds.max(1), house)?,
+        Bench::Cluster => duel::run(&topics::CLUSTER, rounds.max(1), house)?,
+        Bench::Files => files::run(rounds.max(1), house)?,
         Bench::Quality => quality::run(house)?,
     };
     report.notes.push(machine());

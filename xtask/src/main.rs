@@ -21,6 +21,7 @@ mod demo;
 mod deny;
 mod examples;
 mod house;
+mod instructions;
 mod references;
 mod steps;
 mod test;

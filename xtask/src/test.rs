@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::house::House;
 use crate::steps::{Outcome, Step};
-use crate::{check, command};
+use crate::{check, command, instructions};
 
 /// Tests that need Python peers: pytest files beside the `requirements.txt` they need.
 const PYTHON_TESTS: &str = "tests/python";
@@ -26,6 +26,11 @@ pub fn steps() -> Vec<Step> {
         name: "doctests",
         about: "examples in the documentation",
         run: doctests,
+    });
+    steps.push(Step {
+        name: "instructions",
+        about: "instruction counts of the hot paths against a ratchet",
+        run: instructions::check,
     });
     steps.push(Step {
         name: "python",
