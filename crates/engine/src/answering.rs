@@ -26,6 +26,10 @@ pub struct Answering {
     /// The share of truths that intervals or sets promise to hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coverage: Option<f64>,
+    /// What a number never lies below, such as 0 for days: an interval ends there. Cutting away what cannot be keeps
+    /// its promise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least: Option<f64>,
 }
 
 /// Why a stored rule does not fit the model.
@@ -122,7 +126,8 @@ impl Answering {
         let interval = match &self.conformal {
             Some(Conformal::ResidualBand(band)) => {
                 let interval = band.around(value);
-                Some((interval.lower, interval.upper))
+                let least = self.least.unwrap_or(f64::NEG_INFINITY);
+                Some((interval.lower.max(least), interval.upper.max(least)))
             }
             _ => None,
         };

@@ -66,7 +66,7 @@ pub enum PrepareError {
     ForeignSource { scheme: String },
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("the data has no column {column:?}, which the recipe names as {role}")]
+    #[error("the data has no column {column:?}, which is named as {role}")]
     NoColumn {
         column: String,
         role: &'static str,
@@ -380,6 +380,22 @@ fn check_columns(recipe: &Recipe, batch: &RecordBatch) -> Result<(), PrepareErro
         }
     }
     Ok(())
+}
+
+/// A column that a person named must be there.
+pub(crate) fn check_column(
+    column: &str,
+    role: &'static str,
+    batch: &RecordBatch,
+) -> Result<(), PrepareError> {
+    let is_there = batch.column_by_name(column).is_some();
+    is_there
+        .then_some(())
+        .ok_or_else(|| PrepareError::NoColumn {
+            column: column.to_owned(),
+            role,
+            hint: column_hint(column, batch),
+        })
 }
 
 /// Columns that answers carry must not have the name of an answer's own.

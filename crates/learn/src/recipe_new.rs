@@ -50,7 +50,7 @@ pub fn write(
     let loaded = prepare::load(None, source, base, progress)?;
     let batch = loaded.batch;
     if let Some(target) = target {
-        crate::source::column(&batch, target, source).map_err(PrepareError::from)?;
+        prepare::check_column(target, "the target", &batch)?;
     }
     let schema = batch.schema();
     let looks: Vec<Look> = schema

@@ -472,6 +472,33 @@ fn a_sequence_may_stand_in_columns_of_its_own() {
 }
 
 #[test]
+fn an_interval_of_days_does_not_begin_before_zero() {
+    let place = Place::new();
+    place.train(
+        &days(300, 1),
+        &DAYS.replace("coverage = 0.9", "coverage = 0.99"),
+    );
+    let run = place.done(&["predict", "models/days/latest", "--data", "data.csv"]);
+    let lower = |line: &str| {
+        line.split(',')
+            .nth(2)
+            .expect("lower")
+            .parse::<f64>()
+            .expect("a number")
+    };
+    let lowest = run
+        .stdout
+        .lines()
+        .skip(1)
+        .map(lower)
+        .fold(f64::INFINITY, f64::min);
+    assert_eq!(
+        lowest, 0.0,
+        "the wide interval of the shortest case ends at zero"
+    );
+}
+
+#[test]
 fn a_gate_on_a_number_is_judged_in_its_unit() {
     let place = Place::new();
     let report = place.train(

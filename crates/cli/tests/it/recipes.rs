@@ -93,6 +93,14 @@ fn a_first_look_warns_of_what_gives_the_target_away() {
 }
 
 #[test]
+fn a_wrong_target_is_told_with_the_nearest_column() {
+    let place = Place::new();
+    place.write("data.csv", leavers(100, 1));
+    let run = place.ombud(&["recipe", "new", "data.csv", "--target", "Left"]);
+    run.refused("did you mean \"left\"?");
+}
+
+#[test]
 fn a_check_finds_what_training_would_refuse() {
     let place = Place::new();
     place.write("data.csv", leavers(200, 1));

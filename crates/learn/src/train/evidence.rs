@@ -167,6 +167,9 @@ impl Evidence {
                     let band = ResidualBand::fit(numbers, &self.scores, Coverage::new(coverage)?)?;
                     chosen.answering.conformal = Some(Conformal::ResidualBand(band));
                     chosen.answering.coverage = Some(coverage);
+                    // Amounts and durations are never negative; an interval that says so would not be believed.
+                    let is_amount = numbers.iter().all(|number| *number >= 0.0);
+                    chosen.answering.least = is_amount.then_some(0.0);
                 }
                 Ok(chosen)
             }
