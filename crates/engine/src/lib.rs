@@ -19,6 +19,7 @@ pub mod engine;
 pub mod forest;
 pub mod linear;
 pub mod model;
+pub mod onnx;
 mod tensors;
 pub mod text;
 

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod compare;
 pub mod evaluate;
 pub mod evaluation;
+pub mod export;
 pub mod fit;
 pub mod gate;
 mod grow;

@@ -1,0 +1,3 @@
+//! Takes a model elsewhere: the formats that other tools read.
+
+pub mod onnx;

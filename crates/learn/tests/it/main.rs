@@ -1,0 +1,3 @@
+//! The public face of learning, driven from outside.
+
+mod onnx;
