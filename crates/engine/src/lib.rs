@@ -20,6 +20,7 @@ pub mod forest;
 pub mod linear;
 pub mod model;
 pub mod onnx;
+pub mod stored;
 mod tensors;
 pub mod text;
 

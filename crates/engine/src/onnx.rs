@@ -23,6 +23,7 @@ mod encode;
 mod ensemble;
 mod graph;
 mod linear;
+mod names;
 mod operators;
 mod pattern;
 mod reduce;
@@ -59,6 +60,8 @@ pub struct OnnxModel {
     graph: Graph,
     inputs: Vec<Input>,
     outputs: Vec<String>,
+    class_names: Vec<Vec<String>>,
+    metadata: Vec<(String, String)>,
     producer: String,
 }
 
@@ -145,7 +148,13 @@ impl OnnxModel {
             graph,
             inputs,
             outputs,
-            producer: model.producer_name,
+            class_names: names::collect(proto),
+            metadata: model
+                .metadata_props
+                .iter()
+                .map(|entry| (entry.key.clone(), entry.value.clone()))
+                .collect(),
+            producer: model.producer_name.clone(),
         })
     }
 
@@ -157,6 +166,17 @@ impl OnnxModel {
     /// The names of what it gives, in order.
     pub fn outputs(&self) -> &[String] {
         &self.outputs
+    }
+
+    /// Every list of labels in the graph that may be the names of its classes.
+    pub fn class_names(&self) -> &[Vec<String>] {
+        &self.class_names
+    }
+
+    /// What the file says about itself under a key.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        let found = self.metadata.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// The program that wrote the file, as it calls itself.

@@ -14,6 +14,7 @@ pub mod export;
 pub mod fit;
 pub mod gate;
 mod grow;
+pub mod import;
 pub mod infer;
 pub mod judge;
 mod lbfgs;
