@@ -39,6 +39,10 @@ XGB = {
     "tweedie": ({"objective": "reg:tweedie"}, False),
     "absolute": ({"objective": "reg:absoluteerror"}, False),
     "hinge": ({"objective": "binary:hinge"}, False),
+    "gamma": ({"objective": "reg:gamma"}, False),
+    "huber": ({"objective": "reg:pseudohubererror"}, False),
+    "squared log": ({"objective": "reg:squaredlogerror"}, False),
+    "regression to a share": ({"objective": "reg:logistic"}, False),
     "logitraw": ({"objective": "binary:logitraw"}, False),
     "deep": ({"objective": "binary:logistic", "max_depth": 11, "eta": 0.9}, False),
 }
@@ -49,6 +53,7 @@ XGB = {
 def test_xgboost_answers_here_as_there(case, ending, tmp_path):
     parameters, is_multiclass = XGB[case]
     features, target = table(is_multiclass=is_multiclass)
+    target = target + 1 if case == "gamma" else target
     rows = xgboost.DMatrix(features, target, enable_categorical=True)
     booster = xgboost.train({"max_depth": 5, "seed": SEED} | parameters, rows, 30)
     path = tmp_path / f"model.{ending}"
@@ -62,7 +67,7 @@ def test_xgboost_answers_here_as_there(case, ending, tmp_path):
         return
     if "p_0" not in found:
         value = found["prediction"].to_numpy(float)
-        is_log = parameters["objective"] in ("count:poisson", "reg:tweedie")
+        is_log = parameters["objective"] in ("count:poisson", "reg:tweedie", "reg:gamma")
         assert np.abs((np.log(value) if is_log else value) - margins).max() <= MARGINS * 10
         assert np.allclose(value, wanted, rtol=1e-6, atol=1e-6)
         return
@@ -185,5 +190,5 @@ def test_reasons_add_up_as_in_xgboost(tmp_path):
     for line, wanted in zip(done.stdout.splitlines(), shares):
         answer = json.loads(line)
         sign = 1 if answer["prediction"] == "1" else -1
-        for reason in answer["reasons"]:
+        for reason in answer["reasons"]["features"]:
             assert sign * reason["weight"] == pytest.approx(wanted[list(features.columns).index(reason["feature"])], abs=1e-4)

@@ -3,18 +3,22 @@
 //! Rows are made by a fixed rule, so that the same file is always understood the same way. A row that the graph cannot
 //! take is passed over; one that works is enough.
 
+use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use ombud_core::Row;
 use ombud_core::frame::Frame;
-use ombud_core::row::{RowParser, Value};
+use ombud_core::row::Value;
 use ombud_core::schema::{Feature, Kind, Missing, Schema};
 use ombud_engine::engine::{OnnxEngine, label_texts};
 use ombud_engine::onnx::{Data, OnnxError, Value as Output};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Rows that are tried.
 const ROWS: usize = 64;
 /// Features whose absence is tried one by one; with more, absence is taken to be allowed.
 const FEATURES_MAX: usize = 2_000;
+/// How long rows are tried, and then absences: a hostile graph may take seconds for one row.
+const TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What an output gave on every row that worked.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,14 +58,19 @@ pub(super) fn run(
     schema: &Arc<Schema>,
     words: &[String],
 ) -> Result<Probed, OnnxError> {
+    let blank = blank(schema).ok_or_else(|| OnnxError::Graph {
+        reason: "no row could be made to try it with".to_owned(),
+    })?;
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut failed = None;
     let mut base = None;
     let mut collected: Vec<Vec<Output>> = Vec::new();
+    let started = Instant::now();
     for index in 0..ROWS {
-        let Some(row) = made_up(schema, index, words, &mut random) else {
+        if index > 0 && started.elapsed() > TIME_MAX {
             break;
-        };
+        }
+        let row = made_up(&blank, schema, index, words, &mut random);
         match engine.run(&Frame::from_rows(schema, std::slice::from_ref(&row))) {
             Ok(values) => {
                 collected.push(values);
@@ -77,7 +86,7 @@ pub(super) fn run(
         }),
         (None, Some(error)) => Err(error),
         (None, None) => Err(OnnxError::Graph {
-            reason: "no row could be made to try it with".to_owned(),
+            reason: "it was not tried".to_owned(),
         }),
     }
 }
@@ -89,7 +98,11 @@ impl Probed {
         if features > FEATURES_MAX {
             return Vec::new();
         }
+        let started = Instant::now();
         let fails = |feature: &usize| {
+            if started.elapsed() > TIME_MAX {
+                return false;
+            }
             let row = self.base.with_value(*feature, Value::Missing);
             let values = engine.run(&Frame::from_rows(schema, &[row]));
             values.map_or(true, |values| values.iter().any(has_gap))
@@ -161,12 +174,13 @@ fn numbers(value: &Output) -> Option<Vec<f64>> {
 
 /// A row of one of four manners: nothing but zeros, small whole numbers, numbers around zero, larger numbers.
 fn made_up(
-    schema: &Arc<Schema>,
+    blank: &Row,
+    schema: &Schema,
     index: usize,
     words: &[String],
     random: &mut Random,
-) -> Option<Row> {
-    let mut row = RowParser::new(schema.clone()).parse(b"{}").ok()?;
+) -> Row {
+    let mut row = blank.clone();
     for (place, feature) in schema.features().iter().enumerate() {
         let mut number = || match index % 4 {
             0 => 0.0,
@@ -187,7 +201,17 @@ fn made_up(
         };
         row = row.with_value(place, value);
     }
-    Some(row)
+    row
+}
+
+/// A row of nothing.
+fn blank(schema: &Arc<Schema>) -> Option<Row> {
+    let nothing: ArrayRef = Arc::new(Float64Array::new_null(1));
+    let named = schema.features().iter();
+    let columns = named.map(|feature| (feature.name.as_str(), nothing.clone(), true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).ok()?;
+    let (frame, _) = Frame::bind(schema, &batch).ok()?;
+    Some(frame.row(0))
 }
 
 /// A small generator: the numbers only need to differ.
