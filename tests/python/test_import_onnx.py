@@ -7,7 +7,7 @@ import onnx_cases
 import pandas as pd
 import pytest
 from conftest import ombud
-from foreign import answers, imported
+from foreign import answers, imported, record
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 TOLERANCE = 1e-5
@@ -64,15 +64,16 @@ def test_an_estimator_answers_here_as_it_does_itself(name, data, tmp_path):
     model, rows = case[2], next(iter(inputs.values()))
     found = answers(imported("sklearn", path, tmp_path), table(inputs), tmp_path)
     if "p_" not in "".join(found.columns) and "segment" not in found:
-        check_numbers(model, rows, found, there)
+        check_numbers(name, model, rows, found, there)
     else:
         check_classes(name, model, rows, found, there)
 
 
-def check_numbers(model, rows, found, there):
+def check_numbers(name, model, rows, found, there):
     found = found["prediction"].to_numpy(float)
     there = scores_of(there).reshape(-1).astype(float)
     own = np.asarray(model.predict(rows.astype(np.float64)), dtype=float).reshape(-1)
+    record(name, len(rows), None, far(found, own, there))
     assert far(found, own, there) <= TOLERANCE
 
 
@@ -80,6 +81,9 @@ def check_classes(name, model, rows, found, there):
     told = found["segment" if "segment" in found else "prediction"].astype(str).to_numpy()
     label = labels_of(there).astype(str)
     shares = found[[column for column in found if column.startswith("p_")]].to_numpy(float)
+    shares_there = scores_of(there)
+    is_table = shares_there is not None and shares_there.shape == shares.shape
+    record(name, len(rows), (told == label).mean(), far(shares, shares_there) if is_table else 0.0)
     if model is None:
         assert (told == label).all()
         assert far(shares, scores_of(there)) <= TOLERANCE

@@ -2,13 +2,17 @@
 
 import json
 import os
+import pathlib
 import subprocess
 
 import numpy as np
 import onnx
 import onnxruntime
 import onnx_cases
+import pandas as pd
 import pytest
+import xgboost
+from conftest import ROOT, ombud
 
 TOLERANCE = 1e-5
 # The writer's own list of cases is in crates/learn/examples/export_cases.
@@ -85,3 +89,63 @@ def test_every_kind_of_model_answers_in_onnxruntime_as_here(folder):
     assert len(paths) >= CASES_MIN
     for path in paths:
         check(path)
+
+
+# Each of a kind: a forest with text, calibrated; a number; text alone; several labels; segments.
+EXAMPLES = ["claims", "days_to_close", "notes", "segments"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_trained_bundle_answers_in_onnxruntime_as_here(example, trained, tmp_path):
+    bundle = pathlib.Path(trained(example)["bundle"])
+    out = tmp_path / "model.onnx"
+    told = json.loads(ombud("export", bundle, "--to", "onnx", "--out", out, "--json").stdout)
+    session = session_of(out)
+    assert told["inputs"] == [info.name for info in session.get_inputs()]
+    data = ROOT / "examples" / example / "data.csv"
+    features = json.loads((bundle / "manifest.json").read_text())["schema"]["features"]
+    found = dict(zip([info.name for info in session.get_outputs()], session.run(None, cells(features, data))))
+    ours = tmp_path / "answers.parquet"
+    ombud("predict", bundle, "--data", data, "--out", ours)
+    ours = pd.read_parquet(ours)
+    if "value" in found:
+        numbers = ours["prediction"].to_numpy(float)
+        assert (np.abs(numbers - found["value"][:, 0]) / np.maximum(1, np.abs(numbers))).max() <= TOLERANCE
+        return
+    if "memberships" in found:
+        assert (ours["segment_name"].to_numpy(str) == found["label"].astype(str)).all()
+        assert np.abs(ours["confidence"] - found["memberships"].max(axis=1)).max() <= TOLERANCE
+        return
+    assert (ours["prediction"].to_numpy(str) == found["label"].astype(str)).all()
+    shares = ours[[column for column in ours if column.startswith("p_")]].to_numpy(float)
+    assert np.abs(shares - found["probabilities"]).max() <= TOLERANCE
+
+
+def cells(features, data):
+    """The columns of a file as the graph's inputs."""
+    table = pd.read_csv(data, keep_default_na=False, dtype=str)
+    inputs = {}
+    for feature in features:
+        column = table[feature["name"]].to_numpy(object).reshape(-1, 1)
+        if feature["type"] == "number":
+            column = pd.to_numeric(column[:, 0], errors="coerce").astype(np.float64).reshape(-1, 1)
+        inputs[feature["name"]] = column
+    return inputs
+
+
+def test_trees_leave_as_a_model_of_xgboost(trained, tmp_path):
+    bundle = pathlib.Path(trained("days_to_close")["bundle"])
+    data = ROOT / "examples/days_to_close/data.csv"
+    out = tmp_path / "model.json"
+    ombud("export", bundle, "--to", "xgboost", "--out", out)
+    features = json.loads((bundle / "manifest.json").read_text())["schema"]["features"]
+    columns = []
+    for feature, values in zip(features, cells(features, data).values()):
+        codes = {value: code for code, value in enumerate(feature.get("values") or feature.get("levels") or [])}
+        columns.append([codes.get(x, np.nan) for x in values[:, 0]] if codes else values[:, 0].astype(float))
+    kinds = ["c" if feature["type"] == "category" else "q" for feature in features]
+    rows = xgboost.DMatrix(np.column_stack(columns), feature_types=kinds, enable_categorical=True)
+    ours = tmp_path / "answers.parquet"
+    ombud("predict", bundle, "--data", data, "--out", ours)
+    answered = pd.read_parquet(ours)["prediction"].to_numpy(float)
+    assert np.allclose(xgboost.Booster(model_file=out).predict(rows), answered, rtol=1e-6)

@@ -17,7 +17,15 @@ pub(super) fn xgboost(bytes: &[u8], wanted: &Wanted) -> Result<Parts, ImportErro
     let imported = Forest::from_xgboost(bytes)?;
     let stored = imported.forest.to_xgboost_ubjson()?;
     let is_one_class = false;
-    parts(imported, wanted, FOREST_FILE, stored, is_one_class)
+    let mut parts = parts(imported, wanted, FOREST_FILE, stored, is_one_class)?;
+    if memchr::memmem::find(bytes, b"best_iteration").is_some() {
+        parts.warnings.push(
+            "the model was stopped early: all its trees answer here, as in Booster.predict; XGBClassifier and XGBRegressor \
+             leave out those after the best round (save booster[: booster.best_iteration + 1] for that)"
+                .into(),
+        );
+    }
+    Ok(parts)
 }
 
 /// A model of LightGBM.
