@@ -107,9 +107,14 @@ fn python(house: &House) -> Result<Outcome> {
     // The binary that the Rust tests were built with serves here too: another profile would be another build.
     let build = ["build", "--workspace", "--locked", "--bin", "ombud"];
     command::run(house.cargo().args(build))?;
-    let ombud = house.target.join("debug/ombud");
+    let build = ["build", "--workspace", "--locked", "--examples"];
+    command::run(house.cargo().args(build))?;
+    let built = house.target.join("debug");
     let mut pytest = Command::new(python_ready(house)?);
-    pytest.current_dir(&house.root).env("OMBUD", ombud);
+    pytest.current_dir(&house.root);
+    pytest.env("OMBUD", built.join("ombud"));
+    pytest.env("OMBUD_RUN_ONNX", built.join("examples/run_onnx"));
+    pytest.env("OMBUD_EXPORT_CASES", built.join("examples/export_cases"));
     command::run(pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", PYTHON_TESTS]))?;
     Ok(Outcome::Passed)
 }

@@ -4,8 +4,8 @@
 //! share, and how a wrong word is told: like every other mistake, with a hint and exit code 2.
 
 use crate::commands::{
-    compare, completions, evaluate, inspect, keys, package, predict, recipe, reference, train,
-    verify,
+    compare, completions, evaluate, export, import, inspect, keys, package, predict, recipe,
+    reference, train, verify,
 };
 use crate::console::{Console, ProgressStyle};
 use crate::failure::Failure;
@@ -56,6 +56,8 @@ pub enum Command {
     Inspect(inspect::Arguments),
     Compare(compare::Arguments),
     Package(package::Arguments),
+    Import(import::Arguments),
+    Export(export::Arguments),
     Verify(verify::Arguments),
     #[command(subcommand)]
     Recipe(recipe::Command),

@@ -3,6 +3,8 @@
 pub mod compare;
 pub mod completions;
 pub mod evaluate;
+pub mod export;
+pub mod import;
 pub mod inspect;
 pub mod keys;
 pub mod package;
@@ -47,6 +49,8 @@ fn dispatch(command: &Command, console: &Console) -> Result<Outcome, Failure> {
         Command::Inspect(arguments) => inspect::run(arguments, console),
         Command::Compare(arguments) => compare::run(arguments, console),
         Command::Package(arguments) => package::run(arguments, console),
+        Command::Import(arguments) => import::run(arguments, console),
+        Command::Export(arguments) => export::run(arguments, console),
         Command::Verify(arguments) => verify::run(arguments, console),
         Command::Recipe(command) => recipe::run(command, console),
         Command::Keys(command) => keys::run(command, console),
@@ -62,6 +66,8 @@ fn is_json(command: &Command) -> bool {
         Command::Inspect(arguments) => arguments.json,
         Command::Compare(arguments) => arguments.json,
         Command::Package(arguments) => arguments.json,
+        Command::Import(arguments) => arguments.json,
+        Command::Export(arguments) => arguments.json,
         Command::Verify(arguments) => arguments.json,
         Command::Recipe(command) => command.is_json(),
         Command::Keys(command) => command.is_json(),

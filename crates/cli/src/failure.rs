@@ -8,6 +8,8 @@ use ombud_core::{Class, Refusal};
 use ombud_engine::bundle::keys::KeyError;
 use ombud_engine::bundle::staging::WriteError;
 use ombud_engine::{BundleError, ModelError};
+use ombud_learn::export::Refused;
+use ombud_learn::import::ImportError;
 use ombud_learn::prepare::PrepareError;
 use ombud_learn::recipe::{Mistake, RecipeError};
 use ombud_learn::source::ReadError;
@@ -281,6 +283,24 @@ impl From<TrainError> for Failure {
             TrainError::Model(error) => error.into(),
             TrainError::Write(error) => error.into(),
             error => Failure::of(error.class(), chain(&error), error.hint()),
+        }
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Keep(error) => error.into(),
+            error => Failure::new(error.class(), chain(&error), error.hint()),
+        }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(error: Refused) -> Self {
+        match error {
+            Refused::Model(error) => error.into(),
+            error => Failure::new(error.class(), chain(&error), error.hint()),
         }
     }
 }

@@ -232,7 +232,8 @@ fn numbers(answers: &[Answer], with_interval: bool) -> Vec<ArrayRef> {
                 .collect::<arrow_array::Float64Array>(),
         )
     };
-    let mut arrays = vec![column(&|answer| parts(answer).0)];
+    let value = |answer: &Answer| parts(answer).0.filter(|value| !value.is_nan());
+    let mut arrays = vec![column(&value)];
     if with_interval {
         arrays.push(column(&|answer| parts(answer).1.map(|(lower, _)| lower)));
         arrays.push(column(&|answer| parts(answer).1.map(|(_, upper)| upper)));
@@ -244,7 +245,7 @@ fn confidences(answers: &[Answer]) -> ArrayRef {
     Arc::new(
         answers
             .iter()
-            .map(|answer| answer.confidence)
+            .map(|answer| answer.confidence.filter(|confidence| !confidence.is_nan()))
             .collect::<arrow_array::Float64Array>(),
     )
 }
@@ -254,7 +255,7 @@ fn probabilities(scores: &Scores, class: usize) -> ArrayRef {
     scores
         .values
         .chunks_exact(scores.width)
-        .for_each(|row| column.append_value(row[class]));
+        .for_each(|row| column.append_option(Some(row[class]).filter(|share| !share.is_nan())));
     Arc::new(column.finish())
 }
 
@@ -264,11 +265,20 @@ fn texts(answers: &[Answer], write: impl Fn(&Answer, &mut String)) -> ArrayRef {
     let mut column = StringBuilder::with_capacity(answers.len(), answers.len() * LETTERS_EXPECTED);
     let mut text = String::new();
     for answer in answers {
+        if !is_answered(answer) {
+            column.append_null();
+            continue;
+        }
         text.clear();
         write(answer, &mut text);
         column.append_value(&text);
     }
     Arc::new(column.finish())
+}
+
+/// An imported graph has no answer to a row that lacks what it needs; then there are no scores.
+fn is_answered(answer: &Answer) -> bool {
+    !answer.confidence.is_some_and(f64::is_nan)
 }
 
 fn named(answer: &Answer, names: &[String], text: &mut String) {
@@ -283,7 +293,8 @@ fn named(answer: &Answer, names: &[String], text: &mut String) {
 
 fn segment_numbers(answers: &[Answer]) -> ArrayRef {
     let number = |answer: &Answer| match &answer.prediction {
-        Prediction::Segment { index } => i64::try_from(*index).ok(),
+        Prediction::Segment { index } if is_answered(answer) => i64::try_from(*index).ok(),
+        Prediction::Segment { .. } => None,
         Prediction::Class { .. } | Prediction::Labels { .. } | Prediction::Number { .. } => None,
     };
     Arc::new(answers.iter().map(number).collect::<Int64Array>())

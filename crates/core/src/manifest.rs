@@ -38,7 +38,7 @@ pub struct Manifest {
     pub made_by: String,
     /// What it is asked to do.
     pub task: Task,
-    /// The engine that runs it: `forest`, `linear`, `clusters`.
+    /// The engine that runs it: `forest`, `linear`, `clusters`, `onnx`.
     pub engine: String,
     /// What it takes.
     pub schema: Schema,

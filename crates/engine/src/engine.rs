@@ -6,10 +6,12 @@
 mod clusters;
 mod forest;
 mod linear;
+mod onnx;
 
 pub use clusters::ClusterEngine;
 pub use forest::ForestEngine;
 pub use linear::LinearEngine;
+pub use onnx::{Given, Mapping, OnnxEngine, OnnxEngineError, label_texts};
 
 use ombud_core::explanation::Unit;
 use ombud_core::{Frame, Row};
@@ -25,6 +27,11 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// Scores every row of a frame, row after row.
     fn score_frame(&self, frame: &Frame, scores: &mut [f64]);
+
+    /// Whether it can say what each feature added; [`Engine::explain_row`] has nothing to tell where it cannot.
+    fn explains(&self) -> bool {
+        true
+    }
 
     /// What each feature added to one score of a row.
     fn explain_row(&self, row: &Row, output: usize) -> Reasons;

@@ -266,6 +266,28 @@ impl Forest {
         Ok(ubjson::write(&xgboost_write::document(self)?))
     }
 
+    /// The forest as plain data again, for whoever writes it in another format.
+    pub fn to_draft(&self) -> ForestDraft {
+        let tree = |span: &Span| Tree {
+            output: span.output as usize,
+            nodes: self.nodes_of(*span).to_vec(),
+        };
+        let flagged = self
+            .zero_is_missing
+            .iter()
+            .enumerate()
+            .filter(|(_, flag)| **flag);
+        ForestDraft {
+            features: self.features,
+            comparison: self.comparison,
+            link: self.link,
+            base_margins: self.base_margins.clone(),
+            zero_is_missing: flagged.map(|(feature, _)| feature as u32).collect(),
+            sets: self.sets.clone(),
+            trees: self.trees.iter().map(tree).collect(),
+        }
+    }
+
     /// Lays the forest out for speed.
     pub fn compile(&self) -> CompiledForest {
         CompiledForest::new(self)

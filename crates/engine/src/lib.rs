@@ -19,6 +19,8 @@ pub mod engine;
 pub mod forest;
 pub mod linear;
 pub mod model;
+pub mod onnx;
+pub mod stored;
 mod tensors;
 pub mod text;
 

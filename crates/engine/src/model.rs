@@ -12,9 +12,10 @@ use crate::answering::{Answering, AnsweringError};
 use crate::bundle::{Bundle, BundleError, Trust};
 use crate::clusters::Clusters;
 use crate::encoding::{Block, Encoding, EncodingError, Parts};
-use crate::engine::{ClusterEngine, Engine, ForestEngine, LinearEngine};
-use crate::forest::Forest;
+use crate::engine::{ClusterEngine, Engine, ForestEngine, LinearEngine, Mapping, OnnxEngine};
+use crate::forest::{Forest, ForestError};
 use crate::linear::Linear;
+use crate::onnx::OnnxModel;
 use crate::text::Vectorizer;
 use ombud_core::answer::Prediction;
 use ombud_core::explanation::{Contribution, Word};
@@ -31,6 +32,13 @@ pub const ENCODING_FILE: &str = "encoding.json";
 pub const ANSWERING_FILE: &str = "answering.json";
 /// The file that holds a forest.
 pub const FOREST_FILE: &str = "model.ubj";
+/// The file that holds a forest imported from LightGBM, as LightGBM wrote it: its thresholds are of another precision and
+/// sense than XGBoost's, so its own format is the only one that keeps every answer.
+pub const LIGHTGBM_FILE: &str = "model.txt";
+/// The file that holds an imported ONNX graph.
+pub const ONNX_FILE: &str = "model.onnx";
+/// The file that says how an ONNX graph is asked and understood.
+pub const MAPPING_FILE: &str = "mapping.json";
 /// The file that holds a linear model or segments.
 pub const TENSORS_FILE: &str = "model.safetensors";
 
@@ -289,12 +297,23 @@ fn build(bundle: &Bundle) -> Result<Box<dyn Engine>, ModelError> {
     };
     match manifest.engine.as_str() {
         "forest" => {
-            let forest = Forest::from_xgboost(required(bundle, FOREST_FILE)?)
-                .map_err(|e| wrong(FOREST_FILE, &e))?;
-            let engine = ForestEngine::new(encoding(ENCODING_FILE)?, forest.forest);
-            Ok(Box::new(engine.map_err(|error: EncodingError| {
-                wrong(FOREST_FILE, &error)
-            })?))
+            let (file, forest) = stored_forest(bundle)?;
+            let forest = forest.map_err(|error| wrong(file, &error))?;
+            let engine = ForestEngine::new(encoding(ENCODING_FILE)?, forest);
+            Ok(Box::new(
+                engine.map_err(|error: EncodingError| wrong(file, &error))?,
+            ))
+        }
+        "onnx" => {
+            let model = OnnxModel::open(required(bundle, ONNX_FILE)?.to_vec())
+                .map_err(|error| wrong(ONNX_FILE, &error))?;
+            let mapping: Mapping = json(bundle, MAPPING_FILE)?;
+            let schema = Arc::new(manifest.schema.clone());
+            let width = manifest.outputs.width();
+            let engine = OnnxEngine::new(model, mapping, schema, width);
+            Ok(Box::new(
+                engine.map_err(|error| wrong(MAPPING_FILE, &error))?,
+            ))
         }
         "linear" => {
             let linear = Linear::from_bytes(required(bundle, TENSORS_FILE)?)
@@ -319,7 +338,19 @@ fn build(bundle: &Bundle) -> Result<Box<dyn Engine>, ModelError> {
     }
 }
 
-fn parts(bundle: &Bundle, blocks: &[Block]) -> Result<Parts, ModelError> {
+/// The forest, in whichever of its two formats it is kept.
+pub(crate) fn stored_forest(
+    bundle: &Bundle,
+) -> Result<(&'static str, Result<Forest, ForestError>), ModelError> {
+    if let Some(text) = bundle.file(LIGHTGBM_FILE) {
+        let read = Forest::from_lightgbm(text).map(|imported| imported.forest);
+        return Ok((LIGHTGBM_FILE, read));
+    }
+    let read = Forest::from_xgboost(required(bundle, FOREST_FILE)?);
+    Ok((FOREST_FILE, read.map(|imported| imported.forest)))
+}
+
+pub(crate) fn parts(bundle: &Bundle, blocks: &[Block]) -> Result<Parts, ModelError> {
     let mut parts = Parts::default();
     for block in blocks {
         if let Block::Text { vectorizer, .. } | Block::TextStage { vectorizer, .. } = block {
@@ -336,18 +367,21 @@ fn parts(bundle: &Bundle, blocks: &[Block]) -> Result<Parts, ModelError> {
     Ok(parts)
 }
 
-fn required<'b>(bundle: &'b Bundle, file: &str) -> Result<&'b [u8], ModelError> {
+pub(crate) fn required<'b>(bundle: &'b Bundle, file: &str) -> Result<&'b [u8], ModelError> {
     bundle.file(file).ok_or_else(|| ModelError::Part {
         file: file.to_owned(),
         reason: "it is absent".into(),
     })
 }
 
-fn json<T: serde::de::DeserializeOwned>(bundle: &Bundle, file: &str) -> Result<T, ModelError> {
+pub(crate) fn json<T: serde::de::DeserializeOwned>(
+    bundle: &Bundle,
+    file: &str,
+) -> Result<T, ModelError> {
     serde_json::from_slice(required(bundle, file)?).map_err(|error| wrong(file, &error))
 }
 
-fn wrong(file: &str, error: &dyn std::fmt::Display) -> ModelError {
+pub(crate) fn wrong(file: &str, error: &dyn std::fmt::Display) -> ModelError {
     ModelError::Part {
         file: file.to_owned(),
         reason: error.to_string(),

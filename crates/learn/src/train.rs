@@ -723,7 +723,7 @@ fn engine_word(parameters: &BTreeMap<String, Value>) -> &'static str {
     }
 }
 
-fn add_json(
+pub(crate) fn add_json(
     files: &mut Files,
     name: &str,
     value: &impl serde::Serialize,
@@ -734,14 +734,14 @@ fn add_json(
     add(files, name, text)
 }
 
-fn add(files: &mut Files, name: &str, content: Vec<u8>) -> Result<(), TrainError> {
+pub(crate) fn add(files: &mut Files, name: &str, content: Vec<u8>) -> Result<(), TrainError> {
     let name = PathName::new(name).map_err(|error| TrainError::Store(error.to_string()))?;
     files.insert(name, content);
     Ok(())
 }
 
 /// One more than the highest version in the model's folder.
-fn next_version(out: &Path, name: &str) -> Version {
+pub(crate) fn next_version(out: &Path, name: &str) -> Version {
     let names = staging::folders_in(&out.join(name)).unwrap_or_default();
     let highest = names
         .iter()
@@ -751,7 +751,7 @@ fn next_version(out: &Path, name: &str) -> Version {
 }
 
 /// Writes the folder in one step, then points `latest` to it.
-fn write(bundle: &Bundle, options_out: &Path) -> Result<PathBuf, TrainError> {
+pub(crate) fn write(bundle: &Bundle, options_out: &Path) -> Result<PathBuf, TrainError> {
     let manifest = bundle.manifest();
     let folder = options_out.join(manifest.name.as_str());
     // Leftovers of a killed training harm nobody; sweeping them may fail without harm, too.
@@ -791,7 +791,7 @@ fn write_index(out: &Path) -> Result<(), TrainError> {
 }
 
 /// The present in UTC, as RFC 3339 with seconds.
-fn now_text() -> String {
+pub(crate) fn now_text() -> String {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());

@@ -86,7 +86,9 @@ fn tell(model: &Model, standing: &Standing, console: &Console) -> Result<(), Fai
         ))
     };
     section("Features", features(manifest, console))?;
-    section("Metrics", report::metrics(&manifest.metrics, console))?;
+    if !manifest.metrics.is_empty() {
+        section("Metrics", report::metrics(&manifest.metrics, console))?;
+    }
     let top = importance(model);
     if !top.is_empty() {
         section("Most telling features", most_telling(&top, console))?;
@@ -141,10 +143,12 @@ fn identity<'t>(model: &Model, standing: &Standing, console: &Console) -> Vec<(&
     if let Some(origin) = &lineage.imported_from {
         lines.push(("imported from", origin.clone()));
     }
-    lines.push((
-        "seed",
-        format!("{} (trained in {})", lineage.seed, seconds(lineage.seconds)),
-    ));
+    if lineage.imported_from.is_none() {
+        lines.push((
+            "seed",
+            format!("{} (trained in {})", lineage.seed, seconds(lineage.seconds)),
+        ));
+    }
     let parameters = lineage
         .parameters
         .iter()

@@ -16,6 +16,7 @@ use arrow_array::RecordBatch;
 use clap::{Args, ValueEnum};
 use ombud_core::Class;
 use ombud_core::frame::Notes;
+use ombud_engine::Model;
 use ombud_learn::joining;
 use ombud_learn::progress::Progress;
 use ombud_learn::source::{self, Batches, Meter, Place, ReadError, Source, SourceSpec};
@@ -103,6 +104,9 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     let format = format(arguments)?;
     let spec = spec(arguments)?;
     let model = bundles::open_model(&arguments.bundle, &arguments.trust)?;
+    if arguments.explain && !model.engine().explains() {
+        return Err(no_reasons(&model));
+    }
     let series = arguments
         .series
         .as_deref()
@@ -159,6 +163,18 @@ fn told_by_all_columns(
         Ok(Err(better)) => better,
         _ => failure,
     }
+}
+
+fn no_reasons(model: &Model) -> Failure {
+    let message = format!(
+        "{} came as an ONNX graph, which gives no reasons for its answers",
+        model.manifest().name
+    );
+    Failure::new(
+        Class::Unsupported,
+        message,
+        "leave out --explain; a model of XGBoost or LightGBM keeps its reasons when it is imported from its own file",
+    )
 }
 
 fn format(arguments: &Arguments) -> Result<TableFormat, Failure> {

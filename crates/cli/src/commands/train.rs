@@ -98,7 +98,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
 }
 
 /// A training that cannot be kept should not begin.
-fn check_out(out: &Path) -> Result<(), Failure> {
+pub(crate) fn check_out(out: &Path) -> Result<(), Failure> {
     match out.ancestors().find(|folder| folder.exists()) {
         Some(place) if !place.is_dir() => {
             let message = format!(

@@ -31,7 +31,8 @@ impl ForestEngine {
                 max: forest.features(),
             });
         }
-        let is_binary = forest.outputs() == 1 && matches!(forest.link(), Link::Logistic { .. });
+        let tells_two_apart = matches!(forest.link(), Link::Logistic { .. } | Link::Step);
+        let is_binary = forest.outputs() == 1 && tells_two_apart;
         let compiled = forest.compile();
         Ok(ForestEngine {
             encoding,

@@ -412,6 +412,10 @@ fn pandas_labels(text: &str) -> Vec<Vec<String>> {
         line.and_then(|json| serde_json::from_str(json).ok());
     let label = |value: serde_json::Value| match value {
         serde_json::Value::String(text) => text,
+        // A table says 1 where Python says 1.0.
+        serde_json::Value::Number(number) => number
+            .as_f64()
+            .map_or_else(|| number.to_string(), |x| x.to_string()),
         other => other.to_string(),
     };
     let labels = |table: Vec<serde_json::Value>| table.into_iter().map(label).collect();

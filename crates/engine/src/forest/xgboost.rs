@@ -38,7 +38,7 @@ pub(super) const OBJECTIVES: [Objective; 16] = [
     objective("reg:expectileerror", Link::Identity, BaseScore::Margin),
     objective("reg:logistic", LOGISTIC, BaseScore::Probability),
     objective("binary:logistic", LOGISTIC, BaseScore::Probability),
-    objective("binary:logitraw", Link::Identity, BaseScore::Probability),
+    objective("binary:logitraw", Link::Identity, BaseScore::Margin),
     objective("binary:hinge", Link::Step, BaseScore::Margin),
     objective("multi:softprob", Link::Softmax, BaseScore::Margin),
     objective("multi:softmax", Link::Softmax, BaseScore::Margin),

@@ -1,0 +1,198 @@
+//! Writes a model as one ONNX graph that Python's onnxruntime answers with as we do.
+//!
+//! Everything travels: encoding, text, weights, link, calibration, thresholds. The graph takes one tensor per feature of
+//! the schema, of as many rows as one likes, and needs no custom operators (the tokenizer is one of those that every
+//! onnxruntime carries, `com.microsoft.Tokenizer`).
+//!
+//! | feature | input | missing is |
+//! | --- | --- | --- |
+//! | number | double, rows × 1 | NaN |
+//! | ordinal, category | string, rows × 1 | the empty text, or any value that is not in the schema |
+//! | text | string, rows × 1 | the empty text |
+//! | sequence | double, rows × steps | NaN |
+//!
+//! | outputs of | are |
+//! | --- | --- |
+//! | classes | `label` (string, rows), `probabilities` (float, rows × classes) |
+//! | labels | `labels` (bool, rows × labels), `probabilities` (float) |
+//! | segments | `label` (string, rows), `memberships` (float, rows × segments) |
+//! | a number | `value` (double, rows × 1) |
+//!
+//! What the graph says otherwise than we do: an empty text counts as missing; lower case is the C library's, letter by
+//! letter, where ours is Unicode's (a capital sigma that ends its word, and the dotted capital İ). Names of classes, labels
+//! and segments are in the file's metadata. Intervals and label sets stay behind.
+
+mod answer;
+mod builder;
+mod clusters;
+mod columns;
+mod forest;
+mod linear;
+mod text;
+
+use ombud_core::Schema;
+use ombud_core::task::Outputs;
+use ombud_engine::answering::Answering;
+use ombud_engine::clusters::Clusters;
+use ombud_engine::encoding::{Block, Parts};
+use ombud_engine::forest::Forest;
+use ombud_engine::linear::Linear;
+use ombud_onnx::Message;
+
+use builder::Builder;
+
+/// Most numbers in one file: protocol buffers end at two gigabytes.
+const BYTES_MAX: usize = (1 << 31) - (1 << 20);
+
+/// The parts of a model that its graph is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    pub name: &'a str,
+    pub schema: &'a Schema,
+    pub blocks: &'a [Block],
+    /// The vectorizers and text stages that blocks name.
+    pub parts: &'a Parts,
+    pub body: Body<'a>,
+    pub answering: &'a Answering,
+    pub outputs: &'a Outputs,
+}
+
+/// The weights.
+#[derive(Debug, Clone, Copy)]
+pub enum Body<'a> {
+    Forest(&'a Forest),
+    Linear {
+        linear: &'a Linear,
+        /// Whether exactly one class is true.
+        is_exclusive: bool,
+    },
+    Clusters(&'a Clusters),
+}
+
+/// Why a model cannot leave as ONNX.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExportError {
+    /// No operator that onnxruntime carries says this.
+    #[error("{what} cannot be written as ONNX: {hint}")]
+    Unsupported { what: String, hint: &'static str },
+    #[error("the parts of the model do not belong together: {reason}")]
+    Contradiction { reason: String },
+    #[error("the file would have {bytes} bytes, more than the {limit} that ONNX holds")]
+    TooLarge { bytes: usize, limit: usize },
+}
+
+/// The file's bytes.
+///
+/// # Errors
+/// When ONNX has no words for a part, or the parts do not fit one another.
+pub fn write(source: &Source<'_>) -> Result<Vec<u8>, ExportError> {
+    let mut builder = Builder::default();
+    let scores = match source.body {
+        Body::Forest(forest) => {
+            let columns = columns::dense(&mut builder, source)?;
+            forest::scores(&mut builder, forest, &columns)?
+        }
+        Body::Linear {
+            linear,
+            is_exclusive,
+        } => linear::scores(&mut builder, source, linear, is_exclusive)?,
+        Body::Clusters(clusters) => {
+            let columns = columns::dense(&mut builder, source)?;
+            clusters::scores(&mut builder, clusters, &columns)?
+        }
+    };
+    answer::finish(&mut builder, source, &scores)?;
+    let model = builder.model(source.name);
+    let bytes = model.encoded_len();
+    if bytes > BYTES_MAX {
+        return Err(ExportError::TooLarge {
+            bytes,
+            limit: BYTES_MAX,
+        });
+    }
+    Ok(model.encode_to_vec())
+}
+
+fn contradiction(reason: impl Into<String>) -> ExportError {
+    ExportError::Contradiction {
+        reason: reason.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ombud_core::Kind;
+    use ombud_core::field_path::FieldPath;
+    use ombud_core::schema::{Columns, Feature, Missing};
+    use ombud_engine::linear::{Link, Weights};
+    use ombud_engine::text::{Fitted, Hashing, Terms, TextOptions, Vectorizer, Vocabulary};
+    use std::sync::Arc;
+
+    fn refusal(options: TextOptions, terms: Terms) -> String {
+        let feature = Feature {
+            name: "note".into(),
+            path: FieldPath::top("note"),
+            kind: Kind::Text,
+            missing: Missing::Allowed,
+        };
+        let schema = Schema::new(vec![feature], Columns::default()).unwrap();
+        let count = terms.features();
+        let vectorizer = Vectorizer::new(options, vec![Fitted { terms, idf: None }]).unwrap();
+        let mut parts = Parts::default();
+        parts.vectorizers.insert("v".into(), Arc::new(vectorizer));
+        let linear = Linear::new(
+            count,
+            Weights::Single(vec![1.0; count]),
+            vec![0.0],
+            Link::Logistic,
+        );
+        let source = Source {
+            name: "text",
+            schema: &schema,
+            blocks: &[Block::Text {
+                feature: 0,
+                vectorizer: "v".into(),
+            }],
+            parts: &parts,
+            body: Body::Linear {
+                linear: &linear.unwrap(),
+                is_exclusive: true,
+            },
+            answering: &Answering::default(),
+            outputs: &Outputs::Classes {
+                names: vec!["no".into(), "yes".into()],
+            },
+        };
+        write(&source).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn text_that_onnx_has_no_words_for_is_refused_with_the_cure() {
+        let plain = TextOptions {
+            idf: false,
+            ..TextOptions::default()
+        };
+        let hashing = Hashing {
+            bits: 4,
+            signed: false,
+        };
+        let hashed = TextOptions {
+            hashing: Some(hashing),
+            ..plain.clone()
+        };
+        assert_eq!(
+            refusal(hashed, Terms::Hashed(hashing)),
+            "text by hash cannot be written as ONNX: train the text with a vocabulary (no hashing)"
+        );
+        let folded = TextOptions {
+            strip_accents: true,
+            ..plain
+        };
+        let terms = Terms::Listed(Vocabulary::new(["calm"]).unwrap());
+        assert_eq!(
+            refusal(folded, terms),
+            "taking accents off (strip_accents) cannot be written as ONNX: train the text without it"
+        );
+    }
+}

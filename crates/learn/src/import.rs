@@ -1,0 +1,268 @@
+//! Models of other tools as bundles of ours: XGBoost, LightGBM, and whatever was converted to ONNX.
+//!
+//! A file is read by `engine`, which refuses what it cannot run; here the model gets what a bundle has and a file has
+//! not: a schema, names for its answers, lineage, a card. Everything that can be wrong is found before a byte is written.
+//! Nothing is measured: that takes data (`ombud evaluate`).
+
+mod card;
+mod forest;
+mod onnx;
+mod probe;
+mod schema;
+
+pub use schema::{SCHEMA_BYTES_MAX, Wanted, WantedError};
+
+use crate::train::{self, TrainError};
+use ombud_core::manifest::{FORMAT, Lineage};
+use ombud_core::task::Outputs;
+use ombud_core::{Class, Label, Manifest, ModelName, Schema, Task};
+use ombud_engine::bundle::Files;
+use ombud_engine::bundle::digest::digest_bytes;
+use ombud_engine::bundle::keys::SigningKey;
+use ombud_engine::forest::ForestError;
+use ombud_engine::onnx::OnnxError;
+use ombud_engine::{Bundle, Model};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Longest model file read: what one file of a bundle may hold is more, but an ONNX file ends at two gigabytes.
+pub const MODEL_BYTES_MAX: u64 = 2 << 30;
+
+/// Where a model file comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// JSON or UBJSON of XGBoost 2 or later.
+    Xgboost,
+    /// Text of LightGBM 4 or later.
+    Lightgbm,
+    /// An ONNX graph, of skl2onnx, onnxmltools, CatBoost or anyone.
+    Onnx,
+}
+
+/// How a model is kept.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// The model's name here.
+    pub name: &'a ModelName,
+    /// The file as its owner calls it.
+    pub origin: &'a str,
+    /// What is known beyond the file.
+    pub wanted: &'a Wanted,
+    /// The folder of models.
+    pub out: &'a Path,
+    /// Signs the bundle.
+    pub key: Option<&'a SigningKey>,
+}
+
+/// A model that was imported.
+#[derive(Debug)]
+pub struct Imported {
+    /// Its bundle.
+    pub bundle: Bundle,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// What a file turned out to hold.
+struct Parts {
+    task: Task,
+    engine: &'static str,
+    schema: Schema,
+    outputs: Outputs,
+    files: Files,
+    parameters: BTreeMap<String, Value>,
+    warnings: Vec<String>,
+}
+
+/// Why a file cannot be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error(transparent)]
+    Forest(#[from] ForestError),
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The file is of another kind than said.
+    #[error("this is no {wanted} file: {found}")]
+    Kind {
+        wanted: &'static str,
+        found: &'static str,
+        hint: &'static str,
+    },
+    /// The model is sound and answers something that no bundle can.
+    #[error("the model {what}")]
+    Unsupported { what: String, hint: String },
+    /// What was said about the features contradicts the file or itself.
+    #[error("the schema {what}")]
+    Schema { what: String, hint: String },
+    #[error(transparent)]
+    Keep(#[from] TrainError),
+}
+
+impl ImportError {
+    /// Whose mistake it is.
+    pub fn class(&self) -> Class {
+        match self {
+            ImportError::Forest(ForestError::TooLarge { .. }) => Class::TooLarge,
+            ImportError::Forest(ForestError::Unsupported { .. })
+            | ImportError::Onnx(OnnxError::UnknownOperators { .. } | OnnxError::Version { .. })
+            | ImportError::Unsupported { .. } => Class::Unsupported,
+            ImportError::Forest(_)
+            | ImportError::Onnx(_)
+            | ImportError::Kind { .. }
+            | ImportError::Schema { .. } => Class::Invalid,
+            ImportError::Keep(error) => error.class(),
+        }
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> String {
+        match self {
+            ImportError::Forest(ForestError::Unsupported { hint, .. }) => (*hint).to_owned(),
+            ImportError::Forest(ForestError::TooLarge { .. }) => {
+                "prune the model or train it with fewer trees".into()
+            }
+            ImportError::Forest(_) => {
+                "save the model again: booster.save_model(\"model.ubj\") with XGBoost 2 or later, \
+                 booster.save_model(\"model.txt\") with LightGBM 4"
+                    .into()
+            }
+            ImportError::Onnx(OnnxError::UnknownOperators { .. }) => {
+                "convert the model with operators of ai.onnx and ai.onnx.ml only; docs/portable.md lists those known here"
+                    .into()
+            }
+            ImportError::Onnx(OnnxError::Version { .. }) => {
+                "convert it again with target_opset={\"\": 18, \"ai.onnx.ml\": 3}".into()
+            }
+            ImportError::Onnx(_) => {
+                "convert the model again with a current skl2onnx, onnxmltools or exporter".into()
+            }
+            ImportError::Kind { hint, .. } => (*hint).to_owned(),
+            ImportError::Unsupported { hint, .. } | ImportError::Schema { hint, .. } => hint.clone(),
+            ImportError::Keep(error) => error.hint().unwrap_or_else(|| "report this".into()),
+        }
+    }
+}
+
+/// Reads a model file and keeps it as a bundle under `out/<name>/<version>`.
+///
+/// # Errors
+/// When the file cannot be run exactly, contradicts the schema, or cannot be kept; nothing is written then.
+pub fn import(
+    format: Format,
+    bytes: &[u8],
+    options: &Options<'_>,
+) -> Result<Imported, ImportError> {
+    refuse_other_kinds(format, bytes)?;
+    let parts = match format {
+        Format::Xgboost => forest::xgboost(bytes, options.wanted)?,
+        Format::Lightgbm => forest::lightgbm(bytes, options.wanted)?,
+        Format::Onnx => onnx::read(bytes, options.wanted)?,
+    };
+    keep(format, bytes, parts, options)
+}
+
+/// A pickle can run code when it is loaded, so it is told apart before anything else is said.
+fn refuse_other_kinds(format: Format, bytes: &[u8]) -> Result<(), ImportError> {
+    let wanted = format.word();
+    let start = &bytes[..bytes.len().min(16)];
+    let looks_like_text = start.starts_with(b"tree");
+    let refuse = |found, hint| {
+        Err(ImportError::Kind {
+            wanted,
+            found,
+            hint,
+        })
+    };
+    match start {
+        [] => refuse("it is empty", "save the model again"),
+        [0x80, 2..=5, ..] | [b'P', b'K', 3, 4, ..] | [0x1f, 0x8b, ..] => refuse(
+            "it looks like a pickle or an archive, which may run code when it is opened",
+            "convert the model instead: skl2onnx.to_onnx(model, X[:1]).SerializeToString() for scikit-learn, \
+             save_model(\"model.ubj\") for XGBoost, save_model(\"model.txt\") for LightGBM",
+        ),
+        [b'b', b'i', b'n', b'f', ..] => refuse(
+            "it is in XGBoost's old binary format",
+            "load it with XGBoost 2 and save it as .ubj or .json",
+        ),
+        _ if format == Format::Xgboost && looks_like_text => refuse(
+            "it looks like LightGBM's text",
+            "use `ombud import lightgbm`",
+        ),
+        [b'{', ..] if format != Format::Xgboost => refuse(
+            "it looks like JSON or UBJSON",
+            "use `ombud import xgboost` for a model of XGBoost; LightGBM's text comes from save_model, not dump_model",
+        ),
+        [first, ..]
+            if format == Format::Xgboost
+                && !matches!(first, b'{' | b' ' | b'\n' | b'\t' | b'\r') =>
+        {
+            refuse(
+                "it begins like neither JSON nor UBJSON",
+                "save it with booster.save_model(\"model.ubj\"), or use `ombud import onnx` for an ONNX file",
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Format {
+    /// The tool's name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Xgboost => "XGBoost",
+            Format::Lightgbm => "LightGBM",
+            Format::Onnx => "ONNX",
+        }
+    }
+}
+
+fn keep(
+    format: Format,
+    bytes: &[u8],
+    mut parts: Parts,
+    options: &Options<'_>,
+) -> Result<Imported, ImportError> {
+    let version = train::next_version(options.out, options.name.as_str());
+    let digest = digest_bytes(bytes);
+    let manifest = Manifest {
+        format: FORMAT,
+        name: options.name.clone(),
+        version,
+        label: Label::of(version),
+        description: options.wanted.description.clone(),
+        created: train::now_text(),
+        made_by: format!("ombud {}", env!("CARGO_PKG_VERSION")),
+        task: parts.task,
+        engine: parts.engine.to_owned(),
+        schema: parts.schema,
+        outputs: parts.outputs,
+        metrics: BTreeMap::new(),
+        lineage: Lineage {
+            recipe: None,
+            data: None,
+            seed: 0,
+            parameters: parts.parameters,
+            seconds: 0.0,
+            imported_from: Some(format!(
+                "{} file {} (sha256 {digest})",
+                format.word(),
+                options.origin
+            )),
+        },
+        gates: Vec::new(),
+        watch: Value::Null,
+        retrain: Value::Null,
+        warnings: parts.warnings,
+        files: BTreeMap::new(),
+    };
+    let card = card::write(&manifest);
+    train::add(&mut parts.files, train::CARD_FILE, card.into_bytes())?;
+    // Whoever opens the bundle later must not find what could have been found now.
+    let tried =
+        Bundle::make(manifest.clone(), parts.files.clone(), None).map_err(TrainError::from)?;
+    Model::from_bundle(tried).map_err(TrainError::from)?;
+    let bundle = Bundle::make(manifest, parts.files, options.key).map_err(TrainError::from)?;
+    let path = train::write(&bundle, options.out)?;
+    Ok(Imported { bundle, path })
+}

@@ -1,0 +1,4 @@
+//! The public face of learning, driven from outside.
+
+mod import;
+mod onnx;
