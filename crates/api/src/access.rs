@@ -6,22 +6,9 @@
 use crate::refusal::{Code, Refusal};
 use ombud_core::ModelName;
 use ombud_ledger::Tenant;
+use ombud_store::{Environment, Role, Scopes, Session};
 use std::fmt;
-
-/// What a principal is trusted with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// Looks, and changes nothing.
-    Viewer,
-    /// A program that asks for decisions and reports outcomes.
-    Caller,
-    /// Puts models into service and takes them out.
-    Operator,
-    /// Proves what happened.
-    Auditor,
-    /// Everything, and who else may do what.
-    Admin,
-}
+use std::sync::Arc;
 
 /// Something that only some may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,26 +73,17 @@ pub enum Access {
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Roles(u8);
 
-/// What a key may touch; `None` is everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// Only these models.
-    pub models: Option<Vec<ModelName>>,
-    /// Only these environments.
-    pub environments: Option<Vec<String>>,
-}
-
 /// Who sent a request, whose data they see, and what they may do.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Their name in the ledger: `key:omb_Ab3x`, `person:NAME`, `token:ISSUER:SUBJECT`, or `demo`.
-    pub principal: String,
+    /// Their name in the ledger: `key:omb_1a2b3c4d`, `person:LOGIN`, `token:ISSUER#SUBJECT`, or `demo`.
+    pub principal: Arc<str>,
     /// Whose data.
     pub tenant: Tenant,
     /// What they are trusted with.
     pub roles: Roles,
-    /// What their key may touch.
-    pub scope: Scope,
+    /// Where their key may be used.
+    pub scopes: Scopes,
     /// How they showed who they are.
     pub proof: Proof,
 }
@@ -115,8 +93,8 @@ pub struct Caller {
 pub enum Proof {
     /// An API key.
     Key,
-    /// A session's cookie, with the hash of its secret.
-    Session,
+    /// A session's cookie.
+    Session(Arc<Session>),
     /// A token that an issuer signed.
     Token,
     /// Nothing: the demonstration on loopback.
@@ -133,6 +111,10 @@ pub struct Permit {
 impl Caller {
     /// A permit for a right that is about no model in particular.
     pub fn may(&self, right: Right) -> Result<Permit, Refusal> {
+        if self.must_change_password() {
+            return Err(Refusal::new(Code::Forbidden, "your password was given by somebody else and must be replaced first")
+                .hint("PUT /api/v1/session/password"));
+        }
         if self.roles.have(right) {
             return Ok(Permit { right, _made_here: () });
         }
@@ -142,35 +124,38 @@ impl Caller {
     }
 
     /// A permit for a right on a model in an environment.
-    pub fn may_on(&self, right: Right, model: &ModelName, environment: Option<&str>) -> Result<Permit, Refusal> {
+    pub fn may_on(&self, right: Right, model: &ModelName, environment: &Environment) -> Result<Permit, Refusal> {
         let permit = self.may(right)?;
-        let outside = |what: &str| {
-            Err(Refusal::new(Code::Forbidden, format!("this key is not for {what}"))
-                .hint("an admin can make a key with a wider scope"))
-        };
-        if self.scope.models.as_ref().is_some_and(|models| !models.contains(model)) {
-            return outside(&format!("the model {model}"));
+        if self.scopes.cover(model, environment) {
+            return Ok(permit);
         }
-        if let (Some(allowed), Some(environment)) = (&self.scope.environments, environment)
-            && !allowed.iter().any(|name| name == environment)
-        {
-            return outside(&format!("the environment {environment}"));
-        }
-        Ok(permit)
+        Err(self.outside(&format!("the model {model} in {environment}")))
     }
 
-    /// A permit for a right on everything, which a key with a scope does not have.
+    /// A permit for a right on a model, wherever it serves.
+    pub fn may_about(&self, right: Right, model: &ModelName) -> Result<Permit, Refusal> {
+        let permit = self.may(right)?;
+        if self.scopes.touch(model) { Ok(permit) } else { Err(self.outside(&format!("the model {model}"))) }
+    }
+
+    /// A permit for a right on everything, which a key with scopes does not have.
     pub fn may_everywhere(&self, right: Right) -> Result<Permit, Refusal> {
         let permit = self.may(right)?;
-        if self.scope != Scope::default() {
-            return Err(Refusal::new(Code::Forbidden, "this key is for some models or environments only"));
-        }
-        Ok(permit)
+        if self.scopes == Scopes::EVERYWHERE { Ok(permit) } else { Err(self.outside("everything")) }
     }
 
-    /// Whether a model is within the key's scope.
+    /// Whether a model is within the key's scopes.
     pub fn sees(&self, model: &ModelName) -> bool {
-        self.scope.models.as_ref().is_none_or(|models| models.contains(model))
+        self.scopes.touch(model)
+    }
+
+    fn must_change_password(&self) -> bool {
+        matches!(&self.proof, Proof::Session(session) if session.person.must_change_password)
+    }
+
+    fn outside(&self, what: &str) -> Refusal {
+        Refusal::new(Code::Forbidden, format!("this key is not for {what}"))
+            .hint("an admin can make a key with wider scopes")
     }
 }
 
@@ -189,40 +174,15 @@ impl Right {
     }
 }
 
-impl Role {
-    /// Every role.
-    pub const ALL: [Role; 5] = [Viewer, CallerRole, Operator, Auditor, Admin];
-
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Viewer => "viewer",
-            CallerRole => "caller",
-            Operator => "operator",
-            Auditor => "auditor",
-            Admin => "admin",
-        }
-    }
-
-    /// The role of a name.
-    pub fn named(name: &str) -> Option<Role> {
-        Role::ALL.into_iter().find(|role| role.as_str() == name)
-    }
-
-    fn bit(self) -> u8 {
-        1 << (self as u8)
-    }
-}
-
 impl Roles {
     /// Some roles.
     pub fn of(roles: impl IntoIterator<Item = Role>) -> Self {
-        Roles(roles.into_iter().fold(0, |bits, role| bits | role.bit()))
+        Roles(roles.into_iter().fold(0, |bits, role| bits | bit(role)))
     }
 
     /// Whether one of them is this.
     pub fn contains(self, role: Role) -> bool {
-        self.0 & role.bit() != 0
+        self.0 & bit(role) != 0
     }
 
     /// Whether there is none.
@@ -241,13 +201,17 @@ impl Roles {
     }
 
     fn spoken(self) -> String {
-        let names: Vec<&str> = self.iter().map(Role::as_str).collect();
+        let names: Vec<&str> = self.iter().map(|role| role.as_str()).collect();
         match names.as_slice() {
             [] => "nobody without a role does".to_owned(),
             [one] => format!("the role {one} does"),
             many => format!("the roles {} do", many.join(", ")),
         }
     }
+}
+
+fn bit(role: Role) -> u8 {
+    1 << (role as u8)
 }
 
 impl fmt::Debug for Roles {
@@ -290,10 +254,10 @@ mod tests {
 
     fn caller(roles: &[Role]) -> Caller {
         Caller {
-            principal: "key:test".to_owned(),
+            principal: Arc::from("key:test"),
             tenant: Tenant::new("main").expect("a name"),
             roles: Roles::of(roles.iter().copied()),
-            scope: Scope::default(),
+            scopes: Scopes::EVERYWHERE,
             proof: Proof::Key,
         }
     }
@@ -323,12 +287,13 @@ mod tests {
     #[test]
     fn a_key_reaches_no_further_than_its_scope() {
         let name = |text: &str| ModelName::new(text).expect("a name");
+        let (staging, production) = (Environment::staging(), Environment::production());
         let mut narrow = caller(&[CallerRole]);
-        narrow.scope.models = Some(vec![name("claims")]);
-        narrow.scope.environments = Some(vec!["staging".to_owned()]);
-        assert!(narrow.may_on(Right::Decide, &name("claims"), Some("staging")).is_ok());
-        assert!(narrow.may_on(Right::Decide, &name("claims"), Some("production")).is_err());
-        assert!(narrow.may_on(Right::Decide, &name("other"), Some("staging")).is_err());
+        narrow.scopes = Scopes::new(vec!["claims@staging".parse().expect("a scope")]).expect("scopes");
+        assert!(narrow.may_on(Right::Decide, &name("claims"), &staging).is_ok());
+        assert!(narrow.may_on(Right::Decide, &name("claims"), &production).is_err());
+        assert!(narrow.may_on(Right::Decide, &name("other"), &staging).is_err());
+        assert!(narrow.may_about(Right::Decide, &name("claims")).is_ok());
         assert!(narrow.may_everywhere(Right::Decide).is_err());
     }
 }

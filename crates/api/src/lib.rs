@@ -8,6 +8,8 @@
 pub mod access;
 pub mod auth;
 pub mod config;
+pub mod docs;
+pub mod extract;
 pub mod house;
 pub mod limits;
 pub mod listen;
@@ -16,6 +18,7 @@ pub mod metrics;
 pub mod refusal;
 pub mod request;
 pub mod routes;
+pub mod time;
 
 pub use access::{Access, Caller, Permit, Right, Role};
 pub use config::{Config, ConfigError, Sources};

@@ -7,7 +7,7 @@
 use hashbrown::{Equivalent, HashMap};
 use std::fmt::Write;
 use std::hash::{Hash, Hasher, RandomState};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -91,6 +91,8 @@ pub struct Metrics {
     pub sign_ins: Family<Counter>,
     /// Outcomes reported, by model.
     pub outcomes: Family<Counter>,
+    /// Whether the last group could be made durable.
+    pub ledger_is_well: AtomicBool,
 }
 
 impl Metrics {
@@ -114,6 +116,7 @@ impl Metrics {
             limited: Family::new("ombud_limited_total", "Requests turned away by a limit.", &["limit"], Counter::default),
             sign_ins: Family::new("ombud_sign_ins_total", "Sign-ins by how they ended.", &["result"], Counter::default),
             outcomes: Family::new("ombud_outcomes_total", "Outcomes reported.", &["model"], Counter::default),
+            ledger_is_well: AtomicBool::new(true),
         }
     }
 
@@ -303,6 +306,7 @@ pub struct LedgerObserver(pub Arc<Metrics>);
 impl ombud_ledger::Observer for LedgerObserver {
     fn committed(&self, commit: &ombud_ledger::Commit) {
         let result = if commit.succeeded { "durable" } else { "failed" };
+        self.0.ledger_is_well.store(commit.succeeded, Ordering::Relaxed);
         self.0.commits.of(&[result]).add();
         self.0.commit_seconds.of(&[]).time(commit.took);
         self.0.commit_wait_seconds.of(&[]).time(commit.queued);

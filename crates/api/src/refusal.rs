@@ -330,6 +330,19 @@ impl From<ombud_ledger::Error> for Refusal {
     }
 }
 
+impl From<ombud_store::Error> for Refusal {
+    fn from(error: ombud_store::Error) -> Self {
+        let refusal = match &error {
+            ombud_store::Error::IdempotencyMismatch { .. } => Refusal::new(Code::IdempotencyConflict, error.to_string()),
+            _ => Refusal::of_class(error.class(), &error),
+        };
+        match error.retry_after_ms() {
+            Some(after) => refusal.retry_after(Duration::from_millis(after)),
+            None => refusal,
+        }
+    }
+}
+
 impl Refusal {
     /// A refusal for an error of a room below, by its class. Its words are told when the caller can mend it.
     pub fn of_class(class: Class, error: &dyn std::error::Error) -> Self {

@@ -3,17 +3,18 @@
 //! [`surround`] is the outermost layer. It alone knows a refusal's body, because it alone knows the request's id, and it
 //! alone decides what a browser may do with an answer. [`admit`] bounds how many requests are at work and how long.
 
-use crate::house::House;
+use crate::house::{House, Noted};
 use crate::refusal::{Code, Refusal};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use crate::time::now_us;
 use ombud_ledger::{Act, RecordId};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Longest request id that a client may bring.
 const REQUEST_ID_LENGTH_MAX: usize = 64;
@@ -58,18 +59,14 @@ impl Origin {
     }
 }
 
-/// The time, in microseconds since 1970.
-pub fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
 /// Gives a request its id and its origin, and its answer a body, headers, a count and a line.
 pub async fn surround(State(house): State<House>, mut request: Request<Body>, next: Next) -> Response {
     let origin = origin_of(&house, &request);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let noted = Noted::default();
     request.extensions_mut().insert(origin.clone());
+    request.extensions_mut().insert(noted.clone());
     let held = house.metrics.in_flight.hold();
     let mut response = next.run(request).await;
     drop(held);
@@ -80,6 +77,13 @@ pub async fn surround(State(house): State<House>, mut request: Request<Body>, ne
         for (name, value) in &kept {
             if name != header::CONTENT_LENGTH && name != header::CONTENT_TYPE {
                 response.headers_mut().append(name, value.clone());
+            }
+        }
+    }
+    if let Some(allowance) = noted.0.get() {
+        for (name, value) in allowance.headers() {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().entry(name).or_insert(value);
             }
         }
     }
@@ -116,6 +120,28 @@ pub async fn admit(State(house): State<House>, request: Request<Body>, next: Nex
             Refusal::new(Code::TimedOut, detail).into_response()
         }
     }
+}
+
+/// Lets the pages of named origins call, and answers their browsers' questions before a call.
+pub async fn cross_origin(State(house): State<House>, request: Request<Body>, next: Next) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let allowed = origin.filter(|origin| house.config.server.cors_origins.iter().any(|named| named.as_bytes() == origin.as_bytes()));
+    let Some(allowed) = allowed else {
+        return next.run(request).await;
+    };
+    let is_question = request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if is_question { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id, retry-after, ratelimit-limit, ratelimit-remaining, ratelimit-reset"));
+    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin"));
+    if is_question {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type, idempotency-key, x-api-key, x-request-id"));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    }
+    response
 }
 
 /// What is told at a path where nothing is.
@@ -177,11 +203,6 @@ fn secure(headers: &mut HeaderMap, is_encrypted: bool) {
     if is_encrypted {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
-}
-
-/// The status alone, for those who ask only whether it went well.
-pub fn status_of(response: &Response) -> StatusCode {
-    response.status()
 }
 
 #[cfg(test)]

@@ -1,6 +1,68 @@
-//! Every route.
+//! Every route, and what each asks of its caller.
+//!
+//! A resource is a file with its handlers, its wire types and a `router()`; here they are only put together. [`ACCESS`]
+//! says who may call what. It is a page for people and the expectation of a test that calls every route of the OpenAPI
+//! document as every role, so a route that is missing here, or that asks for something else, is found.
 
-use crate::access::Access;
+pub mod health;
+pub mod keys;
+pub mod people;
+pub mod session;
+
+use crate::access::{Access, Right};
+use crate::docs;
+use crate::house::House;
+use crate::request;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use Access::{Known, Needs, Public};
 
 /// What each route asks of its caller.
-pub const ACCESS: &[(&str, &str, Access)] = &[];
+pub const ACCESS: &[(&str, &str, Access)] = &[
+    ("GET", "/health", Public),
+    ("GET", "/health/live", Public),
+    ("GET", "/health/ready", Public),
+    ("GET", "/metrics", Public),
+    ("POST", "/api/v1/session", Public),
+    ("GET", "/api/v1/session", Known),
+    ("DELETE", "/api/v1/session", Known),
+    ("PUT", "/api/v1/session/password", Known),
+    ("GET", "/api/v1/keys", Needs(Right::ManageKeys)),
+    ("POST", "/api/v1/keys", Needs(Right::ManageKeys)),
+    ("DELETE", "/api/v1/keys/{prefix}", Needs(Right::ManageKeys)),
+    ("GET", "/api/v1/people", Needs(Right::ManagePeople)),
+    ("POST", "/api/v1/people", Needs(Right::ManagePeople)),
+    ("PATCH", "/api/v1/people/{login}", Needs(Right::ManagePeople)),
+    ("POST", "/api/v1/people/{login}/password", Needs(Right::ManagePeople)),
+];
+
+/// The whole of it, ready to be listened for.
+pub fn router(house: House) -> Router {
+    let (routes, document) = parts();
+    let routes = routes.merge(docs::router(document));
+    routes
+        .fallback(request::no_such_route)
+        .method_not_allowed_fallback(request::method_not_allowed)
+        .layer(from_fn_with_state(house.clone(), request::admit))
+        .layer(from_fn_with_state(house.clone(), request::cross_origin))
+        .layer(from_fn_with_state(house.clone(), request::surround))
+        .with_state(house)
+}
+
+/// The document that describes every route.
+pub fn document() -> OpenApi {
+    parts().1
+}
+
+fn parts() -> (Router<House>, OpenApi) {
+    let api = OpenApiRouter::<House>::with_openapi(docs::frame())
+        .merge(health::router())
+        .merge(session::router())
+        .merge(keys::router())
+        .merge(people::router());
+    let (routes, document) = api.split_for_parts();
+    (routes, docs::finish(document))
+}

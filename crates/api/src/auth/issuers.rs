@@ -5,7 +5,7 @@
 //! reached the keys at hand stay in use.
 
 use super::token::{Claims, KeySet, TokenError, Unverified};
-use crate::access::{Caller, Proof, Role, Roles, Scope};
+use crate::access::{Caller, Proof, Roles};
 use crate::config::{Config, Issuer};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -14,6 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use ombud_ledger::Tenant;
+use ombud_store::Scopes;
 use serde::Deserialize;
 use std::fmt;
 use std::io;
@@ -97,10 +98,10 @@ impl Issuers {
         };
         let subject = claims.check(&known.settings.issuer, &known.settings.audience, now_seconds)?;
         Ok(Caller {
-            principal: format!("token:{}:{subject}", known.settings.issuer),
+            principal: Arc::from(format!("token:{}#{subject}", known.settings.issuer)),
             tenant: known.tenant_of(&claims)?,
             roles: known.roles_of(&claims),
-            scope: Scope::default(),
+            scopes: Scopes::EVERYWHERE,
             proof: Proof::Token,
         })
     }
@@ -188,7 +189,7 @@ impl Known {
 
     fn roles_of(&self, claims: &Claims) -> Roles {
         let named = claims.texts_at(&self.settings.roles_claim);
-        Roles::of(named.iter().filter_map(|name| self.settings.roles.get(*name)).filter_map(|role| Role::named(role)))
+        Roles::of(named.iter().filter_map(|name| self.settings.roles.get(*name)).filter_map(|role| role.parse().ok()))
     }
 }
 

@@ -125,7 +125,7 @@ impl Issuer {
             return wrong("would fetch keys over plain HTTP", "name an https:// issuer, or pin its keys with `jwks`");
         }
         for role in self.roles.values() {
-            if crate::access::Role::named(role).is_none() {
+            if role.parse::<ombud_store::Role>().is_err() {
                 return wrong("maps to a role that does not exist", "say viewer, caller, operator, auditor or admin");
             }
         }
