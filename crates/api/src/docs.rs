@@ -18,7 +18,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::openapi::{LicenseBuilder, OpenApiVersion, SecurityRequirement};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::PartialSchema;
 
 /// ReDoc's script, as npm has it (redoc 2.5.4), compressed.
 const REDOC: &[u8] = include_bytes!("../assets/redoc.standalone.js.gz");

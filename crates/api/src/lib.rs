@@ -20,7 +20,7 @@ pub mod request;
 pub mod routes;
 pub mod time;
 
-pub use access::{Access, Caller, Permit, Right, Role};
+pub use access::{Access, Caller, Permit, Right};
 pub use config::{Config, ConfigError, Sources};
 pub use house::House;
 pub use refusal::{Code, Refusal};

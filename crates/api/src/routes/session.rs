@@ -52,7 +52,7 @@ pub struct NewPassword {
 
 /// A password on its way to being checked; it does not print and is wiped when dropped.
 #[derive(Deserialize)]
-#[serde(transparent)]
+#[serde(from = "String")]
 pub struct Password(Zeroizing<String>);
 
 /// Who one is.
@@ -189,6 +189,12 @@ fn view_of(session: &Session) -> WhoView {
 fn cookie(house: &House, secret: &str, seconds: u64) -> String {
     let secure = if house.is_encrypted() { "; Secure" } else { "" };
     format!("{SESSION_COOKIE}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
+}
+
+impl From<String> for Password {
+    fn from(password: String) -> Self {
+        Password(Zeroizing::new(password))
+    }
 }
 
 impl From<PasswordError> for Refusal {
