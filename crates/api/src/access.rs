@@ -201,7 +201,7 @@ impl Roles {
     }
 
     fn spoken(self) -> String {
-        let names: Vec<&str> = self.iter().map(|role| role.as_str()).collect();
+        let names: Vec<&str> = self.iter().map(Role::as_str).collect();
         match names.as_slice() {
             [] => "nobody without a role does".to_owned(),
             [one] => format!("the role {one} does"),

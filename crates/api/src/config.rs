@@ -177,12 +177,12 @@ settings! {
 
     /// The record of every decision.
     ledger: Ledger {
-        /// The name of this replica; no two running ones may share it. Empty: `main`.
+        /// The name of this replica; no two running ones may share it. Empty: `main` on SQLite, this machine's name on PostgreSQL.
         lane: String = String::new(),
         /// The file with the master key that seals what was asked about people. Empty: `master.key` in the storage folder, made when new.
         master_key_file: PathBuf = PathBuf::new(),
-        /// The master key itself, 64 hexadecimal digits or base64; for secrets that come by environment.
-        master_key: Secret = Secret::default(),
+        /// A variable of the environment that holds the master key, as 64 hexadecimal digits or base64.
+        master_key_variable: String = String::new(),
         /// A command that prints the master key, such as a KMS client.
         master_key_command: Vec<String> = Vec::new(),
         /// The file with the key that signs checkpoints. Empty: `checkpoint.key` in the storage folder, made when new.
@@ -307,11 +307,11 @@ impl Config {
         }
         let keys_given = [
             !self.ledger.master_key_file.as_os_str().is_empty(),
-            !self.ledger.master_key.is_empty(),
+            !self.ledger.master_key_variable.is_empty(),
             !self.ledger.master_key_command.is_empty(),
         ];
         if keys_given.iter().filter(|is_given| **is_given).count() > 1 {
-            say("ledger", "names the master key more than once", "keep one of `master_key_file`, `master_key`, `master_key_command`");
+            say("ledger", "names the master key more than once", "keep one of `master_key_file`, `master_key_variable`, `master_key_command`");
         }
         for (key, value) in [
             ("server.connections_max", self.server.connections_max),
@@ -365,8 +365,8 @@ server starts (or the file named with `--config`), then from the environment, th
 - As a flag it is `--set section.name=value`.
 - `ombud config check` tells every mistake with its line; `ombud config show` prints what counts in the end, secrets masked.
 
-Only `storage.database`, `storage.s3_secret_access_key`, `cache.redis` and `ledger.master_key` can hold secrets; give those by
-environment rather than in a file.
+Only `storage.database`, `storage.s3_secret_access_key` and `cache.redis` can hold secrets; give those by environment rather than
+in a file.
 ";
 
 #[cfg(test)]
@@ -431,7 +431,7 @@ mod tests {
     #[test]
     fn secrets_are_masked_wherever_settings_are_printed() {
         let file = "[storage]\ndatabase = \"postgres://ombud:hunter2@db/ombud\"\ns3_secret_access_key = \"tiger\"\n";
-        let config = load(file, &[("OMBUD__LEDGER__MASTER_KEY", "lion")], &[]).expect("settings");
+        let config = load(file, &[("OMBUD__CACHE__REDIS", "redis://:lion@cache")], &[]).expect("settings");
         for printed in [config.shown(), format!("{config:?}")] {
             for secret in ["hunter2", "tiger", "lion"] {
                 assert!(!printed.contains(secret), "{printed}");

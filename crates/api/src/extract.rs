@@ -1,14 +1,16 @@
 //! What a handler takes: the caller, a path's name, a query, a body; each refuses in our own words.
 //!
-//! The caller comes first in every handler, so that a stranger learns nothing from how a body is judged. Whoever is known
-//! pays into the bucket of their route's class ([`crate::limits`]) as they are let in.
+//! The caller comes first in every handler, so that a stranger learns nothing from how a body is judged. Letting somebody
+//! in means that the table of access has their route and gives them the right it names, and that their bucket for this
+//! class of route ([`crate::limits`]) is not empty.
 
-use crate::access::Caller;
+use crate::access::{Access, Caller, Right};
 use crate::house::House;
 use crate::limits::RouteClass;
 use crate::refusal::{Code, Refusal};
+use crate::routes;
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
@@ -51,9 +53,11 @@ impl FromRequestParts<House> for Known {
 
     async fn from_request_parts(parts: &mut Parts, house: &House) -> Result<Self, Refusal> {
         let caller = house.auth.caller(&parts.method, &parts.headers).await?;
-        let class = class_of(&parts.method, parts.uri.path());
-        let cost = 1;
-        match house.limits.take(class, &caller.principal, cost) {
+        let access = access_of(parts)?;
+        if let Access::Needs(right) = access {
+            caller.may(right)?;
+        }
+        match house.limits.take(class_of(&parts.method, access), &caller.principal, 1) {
             Ok(None) => {}
             Ok(Some(allowance)) => house.note_allowance(&mut parts.extensions, allowance),
             Err(refusal) => {
@@ -128,14 +132,18 @@ pub fn read_json<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Re
     })
 }
 
-/// The class of a route, by what it does.
-fn class_of(method: &Method, path: &str) -> RouteClass {
-    let is_read = matches!(*method, Method::GET | Method::HEAD);
-    let is_decision = path.ends_with("/decide") || path.ends_with("/decide:batch") || path.ends_with("/ml/predict");
-    match (is_read, is_decision) {
-        (true, _) => RouteClass::Reads,
-        (false, true) => RouteClass::Decisions,
-        (false, false) => RouteClass::Changes,
+/// What the table asks for. A route that it does not know lets nobody in.
+fn access_of(parts: &Parts) -> Result<Access, Refusal> {
+    let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    let access = routes::access_of(parts.method.as_str(), route);
+    access.ok_or_else(|| Refusal::new(Code::Forbidden, "nobody has been given the right to this route"))
+}
+
+fn class_of(method: &Method, access: Access) -> RouteClass {
+    match access {
+        Access::Needs(Right::Decide) => RouteClass::Decisions,
+        _ if matches!(*method, Method::GET | Method::HEAD) => RouteClass::Reads,
+        _ => RouteClass::Changes,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 use crate::request::Origin;
 use crate::time::now_us;
 use axum::http::{Extensions, HeaderMap};
-use ombud_ledger::{Entry, Ledger, RecordId, Recorded, Tenant};
+use ombud_ledger::{Entry, Ledger, RecordId, Recorded, Tenant, VerifyingKey};
 use ombud_ledger::record::Kind;
 use ombud_store::Store;
 use std::net::IpAddr;
@@ -33,6 +33,8 @@ pub struct Parts {
     pub store: Store,
     /// What it proves.
     pub ledger: Ledger,
+    /// What checks its checkpoints.
+    pub checkpoint_key: VerifyingKey,
     /// Who calls.
     pub auth: Auth,
     /// The buckets of everybody.

@@ -15,10 +15,12 @@ pub mod limits;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
+pub mod open;
 pub mod refusal;
 pub mod request;
 pub mod routes;
 pub mod time;
+pub mod wire;
 
 pub use access::{Access, Caller, Permit, Right};
 pub use config::{Config, ConfigError, Sources};

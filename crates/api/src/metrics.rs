@@ -185,7 +185,7 @@ impl<M: Metric> Family<M> {
         let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {}", self.name, self.help, self.name, M::KIND);
         let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
         let mut sorted: Vec<_> = series.iter().collect();
-        sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+        sorted.sort_by_key(|(values, _)| *values);
         for (values, metric) in sorted {
             let pairs = self.labels.iter().zip(values.iter());
             let labels: Vec<String> = pairs.map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();

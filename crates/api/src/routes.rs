@@ -15,6 +15,8 @@ use crate::house::House;
 use crate::request;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -38,6 +40,15 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ("PATCH", "/api/v1/people/{login}", Needs(Right::ManagePeople)),
     ("POST", "/api/v1/people/{login}/password", Needs(Right::ManagePeople)),
 ];
+
+/// What a route asks of its caller; `None` when the table does not have it.
+pub fn access_of(method: &str, route: &str) -> Option<Access> {
+    static TABLE: LazyLock<HashMap<(&str, &str), Access>> =
+        LazyLock::new(|| ACCESS.iter().map(|(method, route, access)| ((*method, *route), *access)).collect());
+    // A HEAD is a GET whose body nobody reads.
+    let method = if method == "HEAD" { "GET" } else { method };
+    TABLE.get(&(method, route)).copied()
+}
 
 /// The whole of it, ready to be listened for.
 pub fn router(house: House) -> Router {

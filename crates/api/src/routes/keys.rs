@@ -6,6 +6,7 @@ use crate::house::House;
 use crate::refusal::Refusal;
 use crate::request::Origin;
 use crate::time::{self, now_us};
+use crate::wire::ShownOnce;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json as Answer};
@@ -65,10 +66,11 @@ pub struct KeyView {
 }
 
 /// A key that was just made.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct MadeKey {
     /// The key itself; it is not shown again.
-    pub key: String,
+    #[schema(value_type = String)]
+    pub key: ShownOnce,
     /// What is known of it from now on.
     #[serde(flatten)]
     pub view: KeyView,
@@ -106,7 +108,7 @@ async fn make(
     let detail = json!({ "did": "make key", "label": wanted.label, "role": wanted.role.as_str(), "scopes": wish.scopes });
     house.record(Kind::KeyChange, &caller, &origin, detail).await?;
     let (key, secret) = house.store.add_key(&caller.tenant, wanted, now_us()).await?;
-    let made = MadeKey { key: secret.expose().to_owned(), view: key.into() };
+    let made = MadeKey { key: ShownOnce::new(secret.expose()), view: key.into() };
     Ok((StatusCode::CREATED, Answer(made)))
 }
 

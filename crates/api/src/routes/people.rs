@@ -8,6 +8,7 @@ use crate::house::House;
 use crate::refusal::{Code, Refusal};
 use crate::request::Origin;
 use crate::time::{self, now_us};
+use crate::wire::ShownOnce;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json as Answer};
@@ -70,10 +71,11 @@ pub struct PersonView {
 }
 
 /// A person with a password that was just made for them.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct PersonWithPassword {
     /// The password; it is not shown again, and must be replaced at the first sign-in.
-    pub password: String,
+    #[schema(value_type = String)]
+    pub password: ShownOnce,
     #[serde(flatten)]
     pub view: PersonView,
 }
@@ -116,7 +118,7 @@ async fn make(
     house.record(Kind::KeyChange, &caller, &origin, json!({ "did": "make person", "login": wish.login, "role": wish.role })).await?;
     let wanted = NewPerson { login: wish.login, name: wish.name, role, password_hash, must_change_password: true };
     let person = house.store.add_person(&caller.tenant, wanted, now_us()).await?;
-    Ok((StatusCode::CREATED, Answer(PersonWithPassword { password: password.to_string(), view: person.into() })))
+    Ok((StatusCode::CREATED, Answer(PersonWithPassword { password: ShownOnce::new(&password), view: person.into() })))
 }
 
 /// Give a person another role, shut them out, or let them in again; their sessions end
@@ -166,7 +168,7 @@ async fn new_password(
     house.store.set_password(&caller.tenant, &login, &hash, true, now_us()).await?;
     house.auth.forget();
     let view = known(&house, &caller, &login).await?;
-    Ok(Answer(PersonWithPassword { password: password.to_string(), view }))
+    Ok(Answer(PersonWithPassword { password: ShownOnce::new(&password), view }))
 }
 
 async fn known(house: &House, caller: &Known, login: &str) -> Result<PersonView, Refusal> {

@@ -12,6 +12,7 @@ use crate::limits::RouteClass;
 use crate::refusal::{Code, Refusal};
 use crate::request::Origin;
 use crate::time::{now_us, text};
+use crate::wire::Password;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -24,10 +25,9 @@ use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use zeroize::Zeroizing;
 
 /// Who wants to sign in.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
     /// The person's login.
@@ -39,7 +39,7 @@ pub struct SignIn {
 }
 
 /// A new password in place of an old one.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPassword {
     /// The password until now.
@@ -49,11 +49,6 @@ pub struct NewPassword {
     #[schema(value_type = String, format = Password, min_length = 12, max_length = 256)]
     pub new: Password,
 }
-
-/// A password on its way to being checked; it does not print and is wiped when dropped.
-#[derive(Deserialize)]
-#[serde(from = "String")]
-pub struct Password(Zeroizing<String>);
 
 /// Who one is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -189,12 +184,6 @@ fn view_of(session: &Session) -> WhoView {
 fn cookie(house: &House, secret: &str, seconds: u64) -> String {
     let secure = if house.is_encrypted() { "; Secure" } else { "" };
     format!("{SESSION_COOKIE}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
-}
-
-impl From<String> for Password {
-    fn from(password: String) -> Self {
-        Password(Zeroizing::new(password))
-    }
 }
 
 impl From<PasswordError> for Refusal {

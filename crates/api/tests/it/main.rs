@@ -1,1 +1,6 @@
-//! t
+//! The routes, from outside and without a socket; the socket itself where it is what is tested.
+
+mod access;
+mod front;
+mod people;
+mod support;
