@@ -19,6 +19,7 @@ pub mod open;
 pub mod refusal;
 pub mod request;
 pub mod routes;
+pub mod serve;
 pub mod time;
 pub mod wire;
 

@@ -127,6 +127,15 @@ pub fn server_lane(config: &Config) -> Result<LaneName, OpenError> {
     LaneName::new(&named).map_err(|_| OpenError::Name(named))
 }
 
+/// What checks this house's checkpoints, when it has a key that signs them.
+pub fn checkpoint_key(config: &Config) -> Result<Option<VerifyingKey>, OpenError> {
+    let path = or_in(&config.ledger.signing_key_file, &config.storage.folder, CHECKPOINT_KEY_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(Signer::new(&SecretSource::File(path).load()?).verifying_key()))
+}
+
 /// Opens the rooms, making what is not there yet.
 pub async fn rooms(config: &Config, lane: LaneName, metrics: Option<Arc<Metrics>>) -> Result<Rooms, OpenError> {
     let folder = &config.storage.folder;

@@ -4,6 +4,7 @@
 //! says who may call what. It is a page for people and the expectation of a test that calls every route of the OpenAPI
 //! document as every role, so a route that is missing here, or that asks for something else, is found.
 
+pub mod audit;
 pub mod health;
 pub mod keys;
 pub mod people;
@@ -39,6 +40,12 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/people", Needs(Right::ManagePeople)),
     ("PATCH", "/api/v1/people/{login}", Needs(Right::ManagePeople)),
     ("POST", "/api/v1/people/{login}/password", Needs(Right::ManagePeople)),
+    ("GET", "/api/v1/audit/records", Needs(Right::SeeAudit)),
+    ("GET", "/api/v1/audit/records/{id}", Needs(Right::SeeAudit)),
+    ("POST", "/api/v1/audit/records/{id}/open", Needs(Right::OpenSealed)),
+    ("GET", "/api/v1/audit/heads", Needs(Right::SeeAudit)),
+    ("POST", "/api/v1/audit/verify", Needs(Right::SeeAudit)),
+    ("POST", "/api/v1/audit/export", Needs(Right::ExportAudit)),
 ];
 
 /// What a route asks of its caller; `None` when the table does not have it.
@@ -73,7 +80,8 @@ fn parts() -> (Router<House>, OpenApi) {
         .merge(health::router())
         .merge(session::router())
         .merge(keys::router())
-        .merge(people::router());
+        .merge(people::router())
+        .merge(audit::router());
     let (routes, document) = api.split_for_parts();
     (routes, docs::finish(document))
 }

@@ -4,7 +4,8 @@
 //! share, and how a wrong word is told: like every other mistake, with a hint and exit code 2.
 
 use crate::commands::{
-    compare, completions, evaluate, inspect, keys, package, predict, recipe, train, verify,
+    audit, compare, completions, config, db, evaluate, inspect, keys, package, people, predict, recipe, serve, train,
+    verify,
 };
 use crate::console::{Console, ProgressStyle};
 use crate::failure::Failure;
@@ -42,6 +43,7 @@ First steps:
   ombud recipe new people.csv --target outcome --out recipe.toml
   ombud train recipe.toml
   ombud predict models/outcome/latest --data new.csv --explain
+  ombud serve
 
 Exit codes: 0 done, 1 our mistake or a disk or network in trouble, 2 a mistake in what was asked,
 3 a gate failed under `train --gates enforce`, 130 stopped with Ctrl-C.";
@@ -58,8 +60,17 @@ pub enum Command {
     Verify(verify::Arguments),
     #[command(subcommand)]
     Recipe(recipe::Command),
+    Serve(serve::Arguments),
+    #[command(subcommand)]
+    Audit(audit::Command),
     #[command(subcommand)]
     Keys(keys::Command),
+    #[command(subcommand)]
+    People(people::Command),
+    #[command(subcommand)]
+    Config(config::Command),
+    #[command(subcommand)]
+    Db(db::Command),
     Completions(completions::Arguments),
 }
 

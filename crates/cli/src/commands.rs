@@ -1,13 +1,18 @@
 //! The commands, a file each, and how they end.
 
+pub mod audit;
 pub mod compare;
 pub mod completions;
+pub mod config;
+pub mod db;
 pub mod evaluate;
 pub mod inspect;
 pub mod keys;
 pub mod package;
+pub mod people;
 pub mod predict;
 pub mod recipe;
+pub mod serve;
 pub mod train;
 pub mod verify;
 
@@ -23,6 +28,8 @@ pub enum Outcome {
     Done,
     /// A gate failed that was to be enforced.
     GatesFailed,
+    /// What was verified has a flaw, and the answer has said so.
+    Flawed,
 }
 
 /// Runs a command and tells how it ended.
@@ -31,6 +38,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     match dispatch(&cli.command, &console) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::GatesFailed) => ExitCode::from(GATES_FAILED),
+        Ok(Outcome::Flawed) => ExitCode::from(ombud_core::Class::Corrupt.exit_code()),
         Err(failure) => {
             console.fail(&failure);
             ExitCode::from(failure.exit_code())
@@ -48,7 +56,12 @@ fn dispatch(command: &Command, console: &Console) -> Result<Outcome, Failure> {
         Command::Package(arguments) => package::run(arguments, console),
         Command::Verify(arguments) => verify::run(arguments, console),
         Command::Recipe(command) => recipe::run(command, console),
+        Command::Serve(arguments) => serve::run(arguments, console),
+        Command::Audit(command) => audit::run(command, console),
         Command::Keys(command) => keys::run(command, console),
+        Command::People(command) => people::run(command, console),
+        Command::Config(command) => config::run(command, console),
+        Command::Db(command) => db::run(command, console),
         Command::Completions(arguments) => completions::run(arguments, console),
     }
 }
@@ -62,7 +75,12 @@ fn is_json(command: &Command) -> bool {
         Command::Package(arguments) => arguments.json,
         Command::Verify(arguments) => arguments.json,
         Command::Recipe(command) => command.is_json(),
+        Command::Serve(arguments) => arguments.json,
+        Command::Audit(command) => command.is_json(),
         Command::Keys(command) => command.is_json(),
+        Command::People(command) => command.is_json(),
+        Command::Config(command) => command.is_json(),
+        Command::Db(command) => command.is_json(),
         Command::Predict(_) | Command::Completions(_) => false,
     }
 }

@@ -20,8 +20,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// The certificate in use.
 pub struct Tls {
     files: crate::config::Tls,
-    current: RwLock<Arc<ServerConfig>>,
-    stamp: RwLock<Stamp>,
+    current: RwLock<InUse>,
+}
+
+struct InUse {
+    certificate: CertificateDer<'static>,
+    config: Arc<ServerConfig>,
 }
 
 /// Why certificate files cannot be used.
@@ -40,44 +44,43 @@ type Stamp = (Option<SystemTime>, Option<SystemTime>);
 impl Tls {
     /// Loads the files.
     pub fn load(files: &crate::config::Tls) -> Result<Self, TlsError> {
-        let stamp = stamp(files);
-        Ok(Tls {
-            current: RwLock::new(Arc::new(server_config(files)?)),
-            files: files.clone(),
-            stamp: RwLock::new(stamp),
-        })
+        Ok(Tls { current: RwLock::new(InUse::load(files)?), files: files.clone() })
     }
 
     /// Shakes hands; `None` when the client does not within its time.
     pub async fn accept(&self, stream: TcpStream, patience: Duration) -> Option<TlsStream<TcpStream>> {
-        let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config);
         let handshake = TlsAcceptor::from(config).accept(stream);
         tokio::time::timeout(patience, handshake).await.ok()?.ok()
     }
 
     /// Takes up new files as they come, for ever.
     pub async fn watch(&self) {
+        let mut seen = stamp(&self.files);
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            self.look();
+            let found = stamp(&self.files);
+            if found != seen {
+                self.look_again();
+                seen = found;
+            }
         }
     }
 
-    /// Takes up new files, when there are any.
-    pub fn look(&self) {
-        let found = stamp(&self.files);
-        let is_new = *self.stamp.read().unwrap_or_else(PoisonError::into_inner) != found;
-        if !is_new {
-            return;
-        }
-        match server_config(&self.files) {
-            Ok(config) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    /// Takes up the files as they are now; those that cannot be used change nothing.
+    pub fn look_again(&self) {
+        match InUse::load(&self.files) {
+            Ok(in_use) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = in_use;
                 tracing::info!("a renewed certificate is in use");
             }
             Err(error) => tracing::error!(cause = %crate::refusal::chain(&error), "a renewed certificate cannot be used; the old one stays"),
         }
-        *self.stamp.write().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// The certificate in use.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).certificate.clone()
     }
 }
 
@@ -87,26 +90,27 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn server_config(files: &crate::config::Tls) -> Result<ServerConfig, TlsError> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |source| TlsError::Pem { path, source }
-    };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.certificate)
-        .map_err(unreadable(&files.certificate))?
-        .collect();
-    let chain = chain.map_err(unreadable(&files.certificate))?;
-    if chain.is_empty() {
-        return Err(TlsError::Empty { path: files.certificate.clone() });
+impl InUse {
+    fn load(files: &crate::config::Tls) -> Result<Self, TlsError> {
+        let unreadable = |path: &Path| {
+            let path = path.to_owned();
+            move |source| TlsError::Pem { path, source }
+        };
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.certificate)
+            .map_err(unreadable(&files.certificate))?
+            .collect();
+        let chain = chain.map_err(unreadable(&files.certificate))?;
+        let empty = || TlsError::Empty { path: files.certificate.clone() };
+        let certificate = chain.first().cloned().ok_or_else(empty)?;
+        let key = PrivateKeyDer::from_pem_file(&files.key).map_err(unreadable(&files.key))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(InUse { certificate, config: Arc::new(config) })
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(unreadable(&files.key))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 fn stamp(files: &crate::config::Tls) -> Stamp {

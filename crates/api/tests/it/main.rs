@@ -2,5 +2,7 @@
 
 mod access;
 mod front;
+mod issuers;
 mod people;
+mod socket;
 mod support;
