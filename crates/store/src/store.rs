@@ -29,6 +29,8 @@ pub enum Topic {
     Deployments,
     /// People and keys.
     Principals,
+    /// People were forgotten, so caches are to be emptied.
+    Erasures,
 }
 
 /// One page of something, and where the next begins.
@@ -131,6 +133,7 @@ impl Topic {
         match self {
             Topic::Deployments => "deployments",
             Topic::Principals => "principals",
+            Topic::Erasures => "erasures",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Versions: registered once, never changed, and deleted only while nobody can have heard from them.
 //!
 //! The number is given first ([`Store::reserve_version`]), then the bundle is put where the number says, then the row is
-//! written ([`Store::register`]): whoever sees a version finds its files. `crate::registry` does the three in order.
+//! written ([`Store::register`]): whoever sees a version finds its files. [`crate::registry`] does the three in order.
 
 use crate::database::{Row, Transaction, values};
 use crate::error::{Error, Result};
@@ -165,6 +165,20 @@ impl Store {
             .row(BY_DIGEST, values![tenant, model, digest])
             .await?;
         row.as_ref().map(registered).transpose()
+    }
+
+    /// Refuses a label that a version has already.
+    pub async fn refuse_label(
+        &self,
+        tenant: &Tenant,
+        model: &ModelName,
+        label: &Label,
+    ) -> Result<()> {
+        let row = self
+            .database
+            .row(BY_LABEL, values![tenant, model, label.as_str()])
+            .await?;
+        row.map_or(Ok(()), |row| Err(taken(&row)?))
     }
 
     /// A model's versions, newest first.
@@ -411,6 +425,8 @@ impl Store {
 
 const BY_NUMBER: &str =
     "select * from store_versions where tenant = $1 and model = $2 and version = $3";
+const BY_LABEL: &str =
+    "select * from store_versions where tenant = $1 and model = $2 and label = $3";
 const BY_DIGEST: &str =
     "select * from store_versions where tenant = $1 and model = $2 and digest = $3";
 
@@ -444,15 +460,16 @@ async fn refuse_taken(
     tenant: &Tenant,
     wanted: &NewVersion,
 ) -> Result<()> {
-    let sql = "select * from store_versions where tenant = $1 and model = $2 and label = $3";
     let values = values![tenant, &wanted.model, wanted.label.as_str()];
-    let Some(row) = transaction.row(sql, values).await? else {
-        return Ok(());
-    };
-    let taken = registered(&row)?;
-    Err(Error::LabelTaken {
-        model: wanted.model.clone(),
-        label: wanted.label.to_string(),
+    let row = transaction.row(BY_LABEL, values).await?;
+    row.map_or(Ok(()), |row| Err(taken(&row)?))
+}
+
+fn taken(row: &Row) -> Result<Error> {
+    let taken = registered(row)?;
+    Ok(Error::LabelTaken {
+        model: taken.model,
+        label: taken.label.to_string(),
         version: taken.version,
         registered: taken.digest,
     })

@@ -32,21 +32,17 @@ impl House {
 
     /// A database of its own on the server, when there is one.
     pub async fn postgres() -> Option<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let Ok(server) = std::env::var(POSTGRES) else {
-            eprintln!("{POSTGRES} is not set: nothing to run on");
-            return None;
-        };
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("s{}_{number}", std::process::id());
-        run_on_postgres(&server, &format!("create database {name}")).await;
-        let (before, after) = server
-            .split_once("/postgres")
-            .expect("a URL of the database postgres");
-        let place = Place::Postgres(format!("{before}/{name}{after}"));
+        let place = fresh_postgres().await?;
         Some(House::open(tempfile::tempdir().unwrap(), place).await)
     }
 
+    /// Another empty place of the same sort.
+    pub async fn another_place(&self) -> Place {
+        match &self.place {
+            Place::Sqlite(_) => Place::Sqlite(self.folder.path().join("another/ombud.sqlite")),
+            Place::Postgres(_) => fresh_postgres().await.unwrap(),
+        }
+    }
     async fn open(folder: TempDir, place: Place) -> Self {
         let store = Store::open(&place).await.unwrap();
         House {
@@ -74,6 +70,32 @@ impl House {
         }
     }
 
+    /// Every table of the store with the first column of its primary key.
+    pub async fn tables_and_first_key_columns(&self) -> Vec<(String, String)> {
+        use sqlx::Row;
+        match &self.place {
+            Place::Sqlite(path) => {
+                use sqlx::ConnectOptions;
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                let mut connection = options.connect().await.unwrap();
+                let sql = "select m.name, c.name from sqlite_master m, pragma_table_info(m.name) c \
+                    where m.type = 'table' and m.name like 'store%' and c.pk = 1";
+                let rows = sqlx::query(sql).fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+            }
+            Place::Postgres(url) => {
+                use sqlx::Connection;
+                let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+                let sql = "select c.relname::text, a.attname::text from pg_index i \
+                    join pg_class c on c.oid = i.indrelid \
+                    join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0] \
+                    where i.indisprimary and c.relname like 'store%'";
+                let rows = sqlx::query(sql).fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+            }
+        }
+    }
+
     /// Registers a version whose content is the given number.
     pub async fn register(&self, tenant: &Tenant, model: &str, content: u8) -> Version {
         let model = name(model);
@@ -87,6 +109,21 @@ impl House {
             Registration::New(registered) | Registration::Known(registered) => registered.version,
         }
     }
+}
+
+async fn fresh_postgres() -> Option<Place> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let Ok(server) = std::env::var(POSTGRES) else {
+        eprintln!("{POSTGRES} is not set: nothing to run on");
+        return None;
+    };
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("s{}_{number}", std::process::id());
+    run_on_postgres(&server, &format!("create database {name}")).await;
+    let (before, after) = server
+        .split_once("/postgres")
+        .expect("a URL of the database postgres");
+    Some(Place::Postgres(format!("{before}/{name}{after}")))
 }
 
 async fn run_on_postgres(url: &str, sql: &str) {

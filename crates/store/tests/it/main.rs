@@ -16,4 +16,5 @@ macro_rules! promises {
 }
 
 mod house;
+mod servers;
 mod suite;
