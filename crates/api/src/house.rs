@@ -12,6 +12,7 @@ use axum::http::{Extensions, HeaderMap};
 use ombud_ledger::{Entry, Ledger, RecordId, Recorded, Tenant, VerifyingKey};
 use ombud_ledger::record::Kind;
 use ombud_store::Store;
+use ombud_store::registry::Registry;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
@@ -31,6 +32,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What the house keeps.
     pub store: Store,
+    /// The versions, rows and files.
+    pub registry: Registry,
     /// What it proves.
     pub ledger: Ledger,
     /// What checks its checkpoints.

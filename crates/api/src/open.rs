@@ -12,10 +12,14 @@ use crate::limits::RateLimits;
 use crate::metrics::{LedgerObserver, Metrics};
 use crate::time::now_us;
 use ombud_core::Class;
+use ombud_engine::bundle::Trust;
+use ombud_engine::bundle::keys::{KeyError, VerifyingKey as SignerKey};
 use ombud_ledger::master::SecretError;
 use ombud_ledger::{Database, LaneName, Ledger, LocalMasterKey, Reader, SecretSource, Signer, Tenant, VerifyingKey};
+use ombud_store::artifacts::{ArtifactError, Artifacts, Folder, ObjectOptions, Objects};
 use ombud_store::key::NewKey;
 use ombud_store::person::NewPerson;
+use ombud_store::registry::Registry;
 use ombud_store::{Place, Role, Scopes, Store};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +42,8 @@ pub struct Rooms {
     pub tenant: Tenant,
     /// What the house keeps.
     pub store: Store,
+    /// The versions, rows and files.
+    pub registry: Registry,
     /// What it proves.
     pub ledger: Ledger,
     /// What checks its checkpoints.
@@ -68,6 +74,10 @@ pub enum OpenError {
     Ledger(#[from] ombud_ledger::Error),
     #[error("the store does not open")]
     Store(#[from] ombud_store::Error),
+    #[error("the store of bundles does not open")]
+    Artifacts(#[from] ArtifactError),
+    #[error("the trusted key {path:?} cannot be used")]
+    TrustedKey { path: PathBuf, source: KeyError },
     #[error(transparent)]
     Issuers(#[from] IssuersError),
     #[error(transparent)]
@@ -87,7 +97,8 @@ impl OpenError {
             OpenError::Secret(error) => error.class(),
             OpenError::Ledger(error) => error.class(),
             OpenError::Store(error) => error.class(),
-            OpenError::Issuers(_) | OpenError::Name(_) => Class::Invalid,
+            OpenError::Artifacts(error) => error.class(),
+            OpenError::Issuers(_) | OpenError::Name(_) | OpenError::TrustedKey { .. } => Class::Invalid,
             OpenError::Password(_) | OpenError::Randomness(_) => Class::Internal,
         }
     }
@@ -102,6 +113,8 @@ impl OpenError {
                 "another ombud runs on this database; give each replica its own `ledger.lane`"
             }
             OpenError::Ledger(_) | OpenError::Store(_) => "check `storage.database`; `ombud db status` tells what it finds",
+            OpenError::Artifacts(_) => "check `storage.artifacts` and the rights on it",
+            OpenError::TrustedKey { .. } => "check `models.trusted_keys`; a public key, the file whose name ends in .pub",
             OpenError::Issuers(_) => "check `[[issuers]]`",
             OpenError::Name(_) => "lower-case letters, digits, `_`, `-` or `.`",
             OpenError::Password(_) | OpenError::Randomness(_) => "try again",
@@ -144,8 +157,9 @@ pub async fn rooms(config: &Config, lane: LaneName, metrics: Option<Arc<Metrics>
     let store = Store::open(&place).await?;
     let tenant = Tenant::new(&config.server.tenant).map_err(|_| OpenError::Name(config.server.tenant.clone()))?;
     let config = config.clone();
+    let registry = Registry { store: store.clone(), artifacts: artifacts(&config)?, trust: trust(&config)? };
     let (ledger, checkpoint_key) = blocking(move || open_ledger(&config, place.for_ledger(), lane, metrics)).await?;
-    Ok(Rooms { tenant, store, ledger, checkpoint_key })
+    Ok(Rooms { tenant, store, registry, ledger, checkpoint_key })
 }
 
 /// Makes the first admin and the first key, when there is nobody yet.
@@ -193,10 +207,39 @@ pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<Hous
         places: Semaphore::new(config.limits.requests_max),
         trusted_proxies,
         store: rooms.store,
+        registry: rooms.registry,
         ledger: rooms.ledger,
         checkpoint_key: rooms.checkpoint_key,
         config,
     }))
+}
+
+fn artifacts(config: &Config) -> Result<Arc<dyn Artifacts>, OpenError> {
+    let storage = &config.storage;
+    let Some(bucket) = storage.artifacts.strip_prefix("s3://") else {
+        let folder = match storage.artifacts.as_str() {
+            "" => storage.folder.clone(),
+            named => PathBuf::from(named),
+        };
+        return Ok(Arc::new(Folder::new(folder)?));
+    };
+    let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
+    let has_key = !storage.s3_access_key_id.is_empty();
+    let endpoint = (!storage.s3_endpoint.is_empty()).then(|| storage.s3_endpoint.clone());
+    let options = ObjectOptions {
+        bucket: bucket.to_owned(),
+        prefix: prefix.trim_end_matches('/').to_owned(),
+        allow_http: endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://")),
+        endpoint,
+        region: storage.s3_region.clone(),
+        access: has_key.then(|| (storage.s3_access_key_id.clone(), storage.s3_secret_access_key.expose().to_owned())),
+    };
+    Ok(Arc::new(Objects::new(options)?))
+}
+
+fn trust(config: &Config) -> Result<Trust, OpenError> {
+    let load = |path: &PathBuf| SignerKey::load(path).map_err(|source| OpenError::TrustedKey { path: path.clone(), source });
+    Ok(Trust { keys: config.models.trusted_keys.iter().map(load).collect::<Result<_, _>>()? })
 }
 
 fn open_ledger(

@@ -7,7 +7,9 @@
 pub mod audit;
 pub mod health;
 pub mod keys;
+pub mod outcomes;
 pub mod people;
+pub mod registry;
 pub mod session;
 
 use crate::access::{Access, Right};
@@ -46,6 +48,20 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/audit/heads", Needs(Right::SeeAudit)),
     ("POST", "/api/v1/audit/verify", Needs(Right::SeeAudit)),
     ("POST", "/api/v1/audit/export", Needs(Right::ExportAudit)),
+    ("GET", "/api/v1/models", Needs(Right::SeeModels)),
+    ("POST", "/api/v1/models", Needs(Right::Register)),
+    ("GET", "/api/v1/models/{name}", Needs(Right::SeeModels)),
+    ("GET", "/api/v1/models/{name}/versions/{version}", Needs(Right::SeeModels)),
+    ("DELETE", "/api/v1/models/{name}/versions/{version}", Needs(Right::Register)),
+    ("PUT", "/api/v1/models/{name}/versions/{version}/tags/{tag}", Needs(Right::Register)),
+    ("DELETE", "/api/v1/models/{name}/versions/{version}/tags/{tag}", Needs(Right::Register)),
+    ("POST", "/api/v1/models/{name}/versions/{version}/notes", Needs(Right::Register)),
+    ("POST", "/api/v1/models/{name}/versions/{version}/archive", Needs(Right::Register)),
+    ("GET", "/api/v1/models/{name}/aliases/{alias}", Needs(Right::SeeModels)),
+    ("PUT", "/api/v1/models/{name}/aliases/{alias}", Needs(Right::Register)),
+    ("GET", "/api/v1/events", Needs(Right::SeeModels)),
+    ("POST", "/api/v1/decisions/{id}/outcome", Needs(Right::ReportOutcomes)),
+    ("POST", "/api/v1/outcomes", Needs(Right::ReportOutcomes)),
 ];
 
 /// What a route asks of its caller; `None` when the table does not have it.
@@ -81,7 +97,9 @@ fn parts() -> (Router<House>, OpenApi) {
         .merge(session::router())
         .merge(keys::router())
         .merge(people::router())
-        .merge(audit::router());
+        .merge(audit::router())
+        .merge(registry::router())
+        .merge(outcomes::router());
     let (routes, document) = api.split_for_parts();
     (routes, docs::finish(document))
 }

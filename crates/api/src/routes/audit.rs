@@ -26,7 +26,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use std::io::{self, Write};
 use tokio::sync::mpsc;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -36,7 +36,7 @@ const EXPORT_CHUNKS_MAX: usize = 8;
 const EXPORT_CHUNK_BYTES: usize = 256 << 10;
 
 /// Which records.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RecordsQuery {
