@@ -3,14 +3,16 @@
 use crate::access::Caller;
 use crate::auth::Auth;
 use crate::config::Config;
-use crate::limits::{Allowance, RateLimits};
+use crate::limits::{Allowance, RateLimits, RouteClass};
 use crate::metrics::Metrics;
+use crate::performance::Performance;
 use crate::refusal::Refusal;
 use crate::request::Origin;
 use crate::time::now_us;
 use axum::http::{Extensions, HeaderMap};
 use ombud_ledger::{Entry, Ledger, RecordId, Recorded, Tenant, VerifyingKey};
 use ombud_ledger::record::Kind;
+use ombud_ops::Ops;
 use ombud_store::Store;
 use ombud_store::registry::Registry;
 use std::net::IpAddr;
@@ -34,6 +36,10 @@ pub struct Parts {
     pub store: Store,
     /// The versions, rows and files.
     pub registry: Registry,
+    /// What it does with models.
+    pub ops: Ops,
+    /// How models did here.
+    pub performance: Performance,
     /// What it proves.
     pub ledger: Ledger,
     /// What checks its checkpoints.
@@ -71,6 +77,15 @@ impl House {
     /// Whether the ledger could be written when it was last tried.
     pub fn ledger_is_well(&self) -> bool {
         self.metrics.ledger_is_well.load(Ordering::Relaxed)
+    }
+
+    /// Takes the rows of a batch out of a caller's bucket.
+    pub fn pay_for_rows(&self, caller: &Caller, rows: usize) -> Result<(), Refusal> {
+        let cost = u32::try_from(rows).unwrap_or(u32::MAX);
+        if cost == 0 {
+            return Ok(());
+        }
+        self.limits.take(RouteClass::Decisions, &caller.principal, cost).map(drop)
     }
 
     /// Records an act of somebody; answers when it is durable.

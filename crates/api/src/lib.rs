@@ -16,6 +16,7 @@ pub mod listen;
 pub mod logging;
 pub mod metrics;
 pub mod open;
+pub mod performance;
 pub mod refusal;
 pub mod request;
 pub mod routes;

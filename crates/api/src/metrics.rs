@@ -89,7 +89,7 @@ pub struct Metrics {
     pub limited: Family<Counter>,
     /// Sign-ins by how they ended.
     pub sign_ins: Family<Counter>,
-    /// Outcomes reported, by model.
+    /// Outcomes reported, by what became of them.
     pub outcomes: Family<Counter>,
     /// Whether the last group could be made durable.
     pub ledger_is_well: AtomicBool,
@@ -115,7 +115,7 @@ impl Metrics {
             load_seconds: Family::new("ombud_model_load_seconds", "Time to verify, load and warm a version.", &["model"], seconds),
             limited: Family::new("ombud_limited_total", "Requests turned away by a limit.", &["limit"], Counter::default),
             sign_ins: Family::new("ombud_sign_ins_total", "Sign-ins by how they ended.", &["result"], Counter::default),
-            outcomes: Family::new("ombud_outcomes_total", "Outcomes reported.", &["model"], Counter::default),
+            outcomes: Family::new("ombud_outcomes_total", "Outcomes reported, by what became of them.", &["standing"], Counter::default),
             ledger_is_well: AtomicBool::new(true),
         }
     }

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::house::{House, Parts};
 use crate::limits::RateLimits;
 use crate::metrics::{LedgerObserver, Metrics};
+use crate::performance::Performance;
 use crate::time::now_us;
 use ombud_core::Class;
 use ombud_engine::bundle::Trust;
@@ -17,6 +18,8 @@ use ombud_engine::bundle::keys::{KeyError, VerifyingKey as SignerKey};
 use ombud_ledger::master::SecretError;
 use ombud_ledger::{Database, LaneName, Ledger, LocalMasterKey, Reader, SecretSource, Signer, Tenant, VerifyingKey};
 use ombud_store::artifacts::{ArtifactError, Artifacts, Folder, ObjectOptions, Objects};
+use ombud_ops::{Ops, Options, SystemClock};
+use ombud_store::cache::{Cache, CacheError, Memory, Redis, RedisOptions};
 use ombud_store::key::NewKey;
 use ombud_store::person::NewPerson;
 use ombud_store::registry::Registry;
@@ -24,6 +27,7 @@ use ombud_store::{Place, Role, Scopes, Store};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -44,6 +48,8 @@ pub struct Rooms {
     pub store: Store,
     /// The versions, rows and files.
     pub registry: Registry,
+    /// What it does with models.
+    pub ops: Ops,
     /// What it proves.
     pub ledger: Ledger,
     /// What checks its checkpoints.
@@ -74,6 +80,8 @@ pub enum OpenError {
     Ledger(#[from] ombud_ledger::Error),
     #[error("the store does not open")]
     Store(#[from] ombud_store::Error),
+    #[error("the cache cannot be used")]
+    Cache(#[from] CacheError),
     #[error("the store of bundles does not open")]
     Artifacts(#[from] ArtifactError),
     #[error("the trusted key {path:?} cannot be used")]
@@ -97,6 +105,7 @@ impl OpenError {
             OpenError::Secret(error) => error.class(),
             OpenError::Ledger(error) => error.class(),
             OpenError::Store(error) => error.class(),
+            OpenError::Cache(error) => error.class(),
             OpenError::Artifacts(error) => error.class(),
             OpenError::Issuers(_) | OpenError::Name(_) | OpenError::TrustedKey { .. } => Class::Invalid,
             OpenError::Password(_) | OpenError::Randomness(_) => Class::Internal,
@@ -113,6 +122,7 @@ impl OpenError {
                 "another ombud runs on this database; give each replica its own `ledger.lane`"
             }
             OpenError::Ledger(_) | OpenError::Store(_) => "check `storage.database`; `ombud db status` tells what it finds",
+            OpenError::Cache(_) => "check `cache.redis`",
             OpenError::Artifacts(_) => "check `storage.artifacts` and the rights on it",
             OpenError::TrustedKey { .. } => "check `models.trusted_keys`; a public key, the file whose name ends in .pub",
             OpenError::Issuers(_) => "check `[[issuers]]`",
@@ -157,9 +167,11 @@ pub async fn rooms(config: &Config, lane: LaneName, metrics: Option<Arc<Metrics>
     let store = Store::open(&place).await?;
     let tenant = Tenant::new(&config.server.tenant).map_err(|_| OpenError::Name(config.server.tenant.clone()))?;
     let config = config.clone();
-    let registry = Registry { store: store.clone(), artifacts: artifacts(&config)?, trust: trust(&config)? };
+    let registry = Registry { store: store.clone(), artifacts: artifacts(config)?, trust: trust(config)? };
     let (ledger, checkpoint_key) = blocking(move || open_ledger(&config, place.for_ledger(), lane, metrics)).await?;
-    Ok(Rooms { tenant, store, registry, ledger, checkpoint_key })
+    let options = Options { registry: registry.clone(), ledger: ledger.clone(), cache, clock: Arc::new(SystemClock) };
+    let ops = Ops::new(options);
+    Ok(Rooms { tenant, store, registry, ops, ledger, checkpoint_key })
 }
 
 /// Makes the first admin and the first key, when there is nobody yet.
@@ -208,6 +220,8 @@ pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<Hous
         trusted_proxies,
         store: rooms.store,
         registry: rooms.registry,
+        ops: rooms.ops,
+        performance: Performance::default(),
         ledger: rooms.ledger,
         checkpoint_key: rooms.checkpoint_key,
         config,
@@ -235,6 +249,15 @@ fn artifacts(config: &Config) -> Result<Arc<dyn Artifacts>, OpenError> {
         access: has_key.then(|| (storage.s3_access_key_id.clone(), storage.s3_secret_access_key.expose().to_owned())),
     };
     Ok(Arc::new(Objects::new(options)?))
+}
+
+fn cache(config: &Config) -> Result<Arc<dyn Cache>, OpenError> {
+    let lifetime = Duration::from_secs(config.cache.seconds.0);
+    if config.cache.redis.is_empty() {
+        return Ok(Arc::new(Memory::new(config.cache.bytes_max.0, lifetime)));
+    }
+    let options = RedisOptions { lifetime, ..RedisOptions::new(config.cache.redis.expose()) };
+    Ok(Arc::new(Redis::new(options)?))
 }
 
 fn trust(config: &Config) -> Result<Trust, OpenError> {

@@ -343,6 +343,19 @@ impl From<ombud_store::Error> for Refusal {
     }
 }
 
+impl From<ombud_ops::Error> for Refusal {
+    fn from(error: ombud_ops::Error) -> Self {
+        match error {
+            ombud_ops::Error::Refused(refusal) => refusal.into(),
+            ombud_ops::Error::Deploy(error) => error.into(),
+            ombud_ops::Error::Store(error) => error.into(),
+            ombud_ops::Error::Registry(error) => error.into(),
+            ombud_ops::Error::Ledger(error) => error.into(),
+            error => Refusal::of_class(error.class(), &error),
+        }
+    }
+}
+
 impl Refusal {
     /// A refusal for an error of a room below, by its class. Its words are told when the caller can mend it.
     pub fn of_class(class: Class, error: &dyn std::error::Error) -> Self {

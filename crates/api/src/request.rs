@@ -3,6 +3,7 @@
 //! [`surround`] is the outermost layer. It alone knows a refusal's body, because it alone knows the request's id, and it
 //! alone decides what a browser may do with an answer. [`admit`] bounds how many requests are at work and how long.
 
+use crate::access::Caller;
 use crate::house::{House, Noted};
 use crate::refusal::{Code, Refusal};
 use axum::body::Body;
@@ -44,6 +45,16 @@ impl Origin {
     /// The client's description of itself, as text.
     pub fn user_agent_text(&self) -> Option<String> {
         self.user_agent.as_deref().map(str::to_owned)
+    }
+
+    /// Who asks, as the room below records it.
+    pub fn caller(&self, caller: &Caller) -> ombud_ops::Caller {
+        ombud_ops::Caller {
+            principal: caller.principal.to_string(),
+            ip: self.ip_text(),
+            user_agent: self.user_agent_text(),
+            request_id: Some(self.request_id.to_string()),
+        }
     }
 
     /// Who does something to the ledger, when, from where and why.

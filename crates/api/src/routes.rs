@@ -5,12 +5,16 @@
 //! document as every role, so a route that is missing here, or that asks for something else, is found.
 
 pub mod audit;
+pub mod decisions;
+pub mod deployments;
 pub mod health;
 pub mod keys;
+pub mod ml;
 pub mod outcomes;
 pub mod people;
 pub mod registry;
 pub mod session;
+pub mod subjects;
 
 use crate::access::{Access, Right};
 use crate::docs;
@@ -60,8 +64,27 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/models/{name}/aliases/{alias}", Needs(Right::SeeModels)),
     ("PUT", "/api/v1/models/{name}/aliases/{alias}", Needs(Right::Register)),
     ("GET", "/api/v1/events", Needs(Right::SeeModels)),
+    ("GET", "/api/v1/deployments", Needs(Right::SeeModels)),
+    ("GET", "/api/v1/models/{name}/deployments/{environment}", Needs(Right::SeeModels)),
+    ("POST", "/api/v1/models/{name}/deployments/{environment}/deploy", Needs(Right::Deploy)),
+    ("POST", "/api/v1/models/{name}/deployments/{environment}/promote", Needs(Right::Deploy)),
+    ("POST", "/api/v1/models/{name}/deployments/{environment}/rollback", Needs(Right::Deploy)),
+    ("POST", "/api/v1/models/{name}/deployments/{environment}/record", Needs(Right::Deploy)),
+    ("POST", "/api/v1/models/{name}/deployments/{environment}/withdraw", Needs(Right::Deploy)),
+    ("POST", "/api/v1/models/{name}/decide", Needs(Right::Decide)),
+    ("POST", "/api/v1/models/{name}/decide:batch", Needs(Right::Decide)),
+    ("POST", "/api/v1/ml/predict", Needs(Right::Decide)),
+    ("GET", "/api/v1/ml/models", Needs(Right::SeeModels)),
+    ("GET", "/api/v1/ml/models/{name}/performance", Needs(Right::SeeDecisions)),
+    ("GET", "/api/v1/ml/predictions/history", Needs(Right::SeeDecisions)),
+    ("GET", "/api/v1/ml/stats", Needs(Right::SeeDecisions)),
+    ("GET", "/api/v1/ml-models", Needs(Right::SeeModels)),
+    ("GET", "/api/v1/ml-models/{type}", Needs(Right::SeeModels)),
+    ("GET", "/api/v1/ml-models/{type}/health", Needs(Right::SeeModels)),
     ("POST", "/api/v1/decisions/{id}/outcome", Needs(Right::ReportOutcomes)),
     ("POST", "/api/v1/outcomes", Needs(Right::ReportOutcomes)),
+    ("POST", "/api/v1/subjects/export", Needs(Right::ExportSubject)),
+    ("POST", "/api/v1/subjects/erase", Needs(Right::EraseSubject)),
 ];
 
 /// What a route asks of its caller; `None` when the table does not have it.
@@ -99,7 +122,11 @@ fn parts() -> (Router<House>, OpenApi) {
         .merge(people::router())
         .merge(audit::router())
         .merge(registry::router())
-        .merge(outcomes::router());
+        .merge(deployments::router())
+        .merge(decisions::router())
+        .merge(ml::router())
+        .merge(outcomes::router())
+        .merge(subjects::router());
     let (routes, document) = api.split_for_parts();
     (routes, docs::finish(document))
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// How often sessions that ended are removed.
+/// How often sessions that ended and old idempotency keys are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 
 /// A server whose socket is open and who serves nobody yet.
@@ -30,6 +30,10 @@ pub struct Server {
 impl Server {
     /// Opens the socket.
     pub async fn open(house: House) -> Result<Self, ListenError> {
+        // What is deployed is at hand before anybody can ask; what cannot be loaded is told and tried again.
+        if let Err(error) = house.ops.tick().await {
+            tracing::warn!(cause = %chain(&error), "what is deployed could not be looked at");
+        }
         let door = Door::open(&house.config, Arc::clone(&house.metrics)).await?;
         let address = door.address().map_err(|source| ListenError::Address { address: house.config.server.listen, source })?;
         Ok(Server { house, door, address })
@@ -59,8 +63,10 @@ impl Server {
         let mut tending = JoinSet::new();
         tending.spawn(sign_heads(self.house.clone()));
         tending.spawn(sweep(self.house.clone()));
+        tending.spawn(follow(self.house.clone()));
         self.door.serve(routes::router(self.house.clone()), stop).await;
         tending.shutdown().await;
+        self.house.ops.drain_shadows().await;
         let ledger = self.house.ledger.clone();
         if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
             tracing::error!("the ledger did not close in order");
@@ -102,10 +108,24 @@ async fn sign_moved(house: &House, signed: &mut BTreeMap<Tenant, Heads>) -> Resu
     Ok(())
 }
 
+/// Follows what other replicas, or a command, changed.
+async fn follow(house: House) {
+    let pause = Duration::from_millis(house.config.models.refresh_milliseconds.max(50));
+    loop {
+        tokio::time::sleep(pause).await;
+        if let Err(error) = house.ops.tick().await {
+            tracing::warn!(cause = %chain(&error), "what is deployed could not be looked at");
+        }
+    }
+}
+
 async fn sweep(house: House) {
     loop {
         if let Err(error) = house.store.sweep_sessions(now_us()).await {
             tracing::warn!(cause = %chain(&error), "sessions that ended could not be removed");
+        }
+        if let Err(error) = house.store.sweep_idempotency(now_us()).await {
+            tracing::warn!(cause = %chain(&error), "old idempotency keys could not be removed");
         }
         tokio::time::sleep(SWEEP_EVERY).await;
     }

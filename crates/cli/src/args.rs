@@ -4,8 +4,8 @@
 //! share, and how a wrong word is told: like every other mistake, with a hint and exit code 2.
 
 use crate::commands::{
-    audit, compare, completions, config, db, evaluate, inspect, keys, package, people, predict, recipe, serve, train,
-    verify,
+    audit, compare, completions, config, db, deploy, evaluate, inspect, keys, package, people, predict, recipe, serve,
+    subject, train, verify,
 };
 use crate::console::{Console, ProgressStyle};
 use crate::failure::Failure;
@@ -44,6 +44,7 @@ First steps:
   ombud train recipe.toml
   ombud predict models/outcome/latest --data new.csv --explain
   ombud serve
+  ombud deploy outcome models/outcome/latest
 
 Exit codes: 0 done, 1 our mistake or a disk or network in trouble, 2 a mistake in what was asked,
 3 a gate failed under `train --gates enforce`, 130 stopped with Ctrl-C.";
@@ -61,6 +62,14 @@ pub enum Command {
     #[command(subcommand)]
     Recipe(recipe::Command),
     Serve(serve::Arguments),
+    Register(deploy::RegisterArguments),
+    Deploy(deploy::DeployArguments),
+    Promote(deploy::PromoteArguments),
+    Rollback(deploy::RollbackArguments),
+    Models(deploy::ModelsArguments),
+    Deployments(deploy::DeploymentsArguments),
+    #[command(subcommand)]
+    Subject(subject::Command),
     #[command(subcommand)]
     Audit(audit::Command),
     #[command(subcommand)]

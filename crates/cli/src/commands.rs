@@ -5,6 +5,7 @@ pub mod compare;
 pub mod completions;
 pub mod config;
 pub mod db;
+pub mod deploy;
 pub mod evaluate;
 pub mod inspect;
 pub mod keys;
@@ -13,6 +14,7 @@ pub mod people;
 pub mod predict;
 pub mod recipe;
 pub mod serve;
+pub mod subject;
 pub mod train;
 pub mod verify;
 
@@ -57,6 +59,13 @@ fn dispatch(command: &Command, console: &Console) -> Result<Outcome, Failure> {
         Command::Verify(arguments) => verify::run(arguments, console),
         Command::Recipe(command) => recipe::run(command, console),
         Command::Serve(arguments) => serve::run(arguments, console),
+        Command::Register(arguments) => deploy::register(arguments, console),
+        Command::Deploy(arguments) => deploy::deploy(arguments, console),
+        Command::Promote(arguments) => deploy::promote(arguments, console),
+        Command::Rollback(arguments) => deploy::rollback(arguments, console),
+        Command::Models(arguments) => deploy::models(arguments, console),
+        Command::Deployments(arguments) => deploy::deployments(arguments, console),
+        Command::Subject(command) => subject::run(command, console),
         Command::Audit(command) => audit::run(command, console),
         Command::Keys(command) => keys::run(command, console),
         Command::People(command) => people::run(command, console),
@@ -76,6 +85,13 @@ fn is_json(command: &Command) -> bool {
         Command::Verify(arguments) => arguments.json,
         Command::Recipe(command) => command.is_json(),
         Command::Serve(arguments) => arguments.json,
+        Command::Register(arguments) => arguments.json,
+        Command::Deploy(arguments) => arguments.json,
+        Command::Promote(arguments) => arguments.json,
+        Command::Rollback(arguments) => arguments.json,
+        Command::Models(arguments) => arguments.json,
+        Command::Deployments(arguments) => arguments.json,
+        Command::Subject(command) => command.is_json(),
         Command::Audit(command) => command.is_json(),
         Command::Keys(command) => command.is_json(),
         Command::People(command) => command.is_json(),

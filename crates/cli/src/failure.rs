@@ -374,6 +374,25 @@ impl From<ListenError> for Failure {
     }
 }
 
+impl From<ombud_ops::Error> for Failure {
+    fn from(error: ombud_ops::Error) -> Self {
+        let hint = match &error {
+            ombud_ops::Error::Deploy(ombud_ops::DeployError::GateFailed { .. }) => {
+                "train a better version, or overrule the gate with --force --reason WHY"
+            }
+            ombud_ops::Error::Store(_) | ombud_ops::Error::NotDeployed { .. } => "see `ombud models` and `ombud deployments`",
+            _ => "see `ombud deployments`",
+        };
+        Failure::new(error.class(), chain(&error), hint)
+    }
+}
+
+impl From<ombud_store::registry::RegistryError> for Failure {
+    fn from(error: ombud_store::registry::RegistryError) -> Self {
+        Failure::new(error.class(), chain(&error), "check the bundle with `ombud verify`, and `storage.artifacts`")
+    }
+}
+
 impl From<ombud_ledger::Error> for Failure {
     fn from(error: ombud_ledger::Error) -> Self {
         Failure::new(error.class(), chain(&error), "check `storage.database`; `ombud db status` tells what it finds")

@@ -10,7 +10,8 @@ use ombud_api::Config;
 use ombud_api::config::{Origin, Sources};
 use ombud_api::open::{self, OpenError, Rooms};
 use ombud_core::Class;
-use ombud_ledger::{Act, LaneName};
+use ombud_ledger::record::Kind;
+use ombud_ledger::{Act, Entry, LaneName, RecordId};
 use std::path::PathBuf;
 use tokio::runtime::Runtime;
 
@@ -111,6 +112,26 @@ pub fn principal() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned());
     let plain: String = user.chars().filter(|c| !c.is_control() && !c.is_whitespace()).take(80).collect();
     format!("terminal:{plain}")
+}
+
+/// Who asks, as the rooms below record it.
+pub fn caller() -> ombud_ops::Caller {
+    let act = act("");
+    ombud_ops::Caller { principal: principal(), ip: None, user_agent: act.user_agent, request_id: None }
+}
+
+/// Writes an act of this terminal down.
+pub async fn record(rooms: &Rooms, kind: Kind, detail: serde_json::Value) -> Result<(), Failure> {
+    let act = act("");
+    let id = RecordId::generate(act.time_us).map_err(OpenError::Randomness)?;
+    let entry = Entry {
+        principal: act.principal,
+        user_agent: act.user_agent,
+        detail: Some(detail.to_string()),
+        ..Entry::new(id, kind, act.time_us)
+    };
+    rooms.ledger.append(&rooms.tenant, entry).await?;
+    Ok(())
 }
 
 /// Says what was recorded where, when that may interest somebody.

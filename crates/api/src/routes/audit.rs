@@ -228,7 +228,7 @@ async fn records(State(house): State<House>, caller: Known, Query(query): Query<
     let page = house.ledger.read(move |reader| reader.page(&tenant, &query)).await?;
     Ok(Answer(RecordsView {
         records: page.records.iter().map(RecordView::from).collect(),
-        next: page.next.map(|cursor| format!("{}.{}", cursor.time_us, cursor.position)),
+        next: page.next.map(cursor_text),
     }))
 }
 
@@ -355,7 +355,6 @@ impl RecordsQuery {
             Refusal::malformed(format!("{text:?} is no kind of record")).hint(format!("one of: {}", names.join(", ")))
         });
         let model = |text: String| ModelName::new(&text).map_err(|error| Refusal::malformed(error.to_string()));
-        let after = |text: String| cursor(&text).ok_or_else(|| Refusal::malformed("`after` is not what a page said in `next`"));
         Ok(LedgerQuery {
             subject: None,
             kind: self.kind.map(kind).transpose()?,
@@ -363,15 +362,22 @@ impl RecordsQuery {
             environment: self.environment,
             from_us: time_of("from", self.from.as_deref())?.unwrap_or(i64::MIN),
             until_us: time_of("until", self.until.as_deref())?.unwrap_or(i64::MAX),
-            after: self.after.map(after).transpose()?,
+            after: self.after.as_deref().map(cursor_of).transpose()?,
             limit: self.limit.unwrap_or(100).clamp(1, PAGE_RECORDS_MAX),
         })
     }
 }
 
-fn cursor(text: &str) -> Option<Cursor> {
-    let (time_us, position) = text.split_once('.')?;
-    Some(Cursor { time_us: time_us.parse().ok()?, position: position.parse().ok()? })
+/// Where a page begins, as its predecessor told it.
+pub(super) fn cursor_of(text: &str) -> Result<Cursor, Refusal> {
+    let parts = text.split_once('.').and_then(|(time_us, position)| Some((time_us.parse().ok()?, position.parse().ok()?)));
+    let (time_us, position) = parts.ok_or_else(|| Refusal::malformed("`after` is not what a page said in `next`"))?;
+    Ok(Cursor { time_us, position })
+}
+
+/// Where the next page begins, as text.
+pub(super) fn cursor_text(cursor: Cursor) -> String {
+    format!("{}.{}", cursor.time_us, cursor.position)
 }
 
 /// A record's id, as it stands in a path.

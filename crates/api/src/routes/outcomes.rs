@@ -1,23 +1,24 @@
 //! Outcomes: what really happened, reported after a decision and joined to it.
 //!
-//! A report names a decision, or a person and a time, which then means that person's last decision by the model before
-//! that time. What becomes of late, repeated and contradicting reports is the store's rule.
+//! A report names a decision, or a person, a model and a time in which there is one decision about them. What becomes of
+//! late, repeated and contradicting reports is the store's rule.
 
+use super::audit::{record_id, time_of};
 use crate::access::Right;
 use crate::extract::{Json, Known, Path};
 use crate::house::House;
 use crate::refusal::{Code, Problem, Refusal};
 use crate::request::Origin;
-use crate::time::{self, now_us};
+use crate::time::now_us;
 use axum::extract::State;
 use axum::{Extension, Json as Answer};
 use ombud_core::{Fault, ModelName};
-use ombud_ledger::reader::Query as LedgerQuery;
-use ombud_ledger::record::Kind;
-use ombud_ledger::{Entry, Record, RecordId, Subject};
-use ombud_store::outcome::{FreeText, NewOutcome};
+use ombud_ledger::Subject;
+use ombud_ops::outcomes::{About, Report};
+use ombud_store::Scopes;
+use ombud_store::outcome::FreeText;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -59,16 +60,20 @@ pub struct NamedOutcome {
     /// The decision; or name a model and a subject.
     #[serde(default)]
     pub decision_id: Option<String>,
-    /// The model whose last decision is meant.
+    /// The model that decided.
     #[serde(default)]
     pub model: Option<String>,
     /// About whom.
     #[serde(default)]
     pub subject: Option<String>,
-    /// The last decision before this time is meant; absent: the last one.
+    /// The one decision from this time on is meant.
     #[serde(default)]
     #[schema(format = DateTime)]
-    pub decided_before: Option<String>,
+    pub decided_from: Option<String>,
+    /// The one decision before this time is meant.
+    #[serde(default)]
+    #[schema(format = DateTime)]
+    pub decided_until: Option<String>,
     /// A class, a list of labels, a number or a segment, in the model's own words.
     #[schema(value_type = Value)]
     pub value: Value,
@@ -128,7 +133,8 @@ async fn report(
         decision_id: Some(id),
         model: None,
         subject: None,
-        decided_before: None,
+        decided_from: None,
+        decided_until: None,
         value: wish.value,
         observed_at: wish.observed_at,
         note: wish.note,
@@ -162,76 +168,51 @@ async fn report_many(
 }
 
 async fn keep(house: &House, caller: &Known, origin: &Origin, named: NamedOutcome) -> Result<OutcomeView, Refusal> {
-    let now = now_us();
-    let observed_us = super::audit::time_of("observed_at", named.observed_at.as_deref())?.unwrap_or(now);
+    let observed_us = time_of("observed_at", named.observed_at.as_deref())?.unwrap_or_else(now_us);
     if !is_outcome(&named.value) {
         return Err(Fault::new("value", &named.value.to_string(), "a text, a number, a truth, or a list of texts").into());
     }
-    let decision = find(house, caller, &named).await?;
-    let (Some(model), Some(version), Some(environment)) = (&decision.model, decision.version, &decision.environment) else {
-        return Err(not_a_decision(&decision.id));
-    };
-    let environment = super::registry::environment(environment)?;
-    caller.may_on(Right::ReportOutcomes, model, &environment)?;
-    let outcome = NewOutcome {
-        decision: decision.id,
-        value: named.value,
-        note: named.note.map(|note| FreeText(note.0)),
-        model: model.clone(),
-        version,
-        environment,
-        subject: decision.subject,
-        decided_us: decision.time_us,
-        observed_us,
-        reported_by: caller.principal.to_string(),
-    };
-    let detail = json!({ "decision": decision.id.to_string(), "value": outcome.value, "observed_at": time::text(observed_us) });
-    let kept = house.store.add_outcome(&caller.tenant, outcome, now).await?;
-    let id = RecordId::generate(now).map_err(|error| Refusal::internal(&error))?;
-    let entry = Entry {
-        model: Some(model.clone()),
-        version: Some(version),
-        environment: decision.environment.clone(),
-        principal: Some(caller.principal.to_string()),
-        ip: origin.ip_text(),
-        user_agent: origin.user_agent_text(),
-        request_id: Some(origin.request_id.to_string()),
-        detail: Some(detail.to_string()),
-        ..Entry::new(id, Kind::Outcome, now)
-    };
-    house.ledger.append(&caller.tenant, entry).await?;
-    house.metrics.outcomes.of(&[model.as_str()]).add();
-    Ok(OutcomeView { decision_id: decision.id.to_string(), standing: kept.standing.as_str().to_owned(), is_late: kept.is_late })
+    let about = meant(&named)?;
+    within_scopes(house, caller, &about).await?;
+    let report = Report { about, value: named.value, note: named.note.map(|note| FreeText(note.0)), observed_us };
+    let taken = house.ops.report(&caller.tenant, &origin.caller(caller), report).await?;
+    house.metrics.outcomes.of(&[taken.kept.standing.as_str()]).add();
+    Ok(OutcomeView {
+        decision_id: taken.decision.to_string(),
+        standing: taken.kept.standing.as_str().to_owned(),
+        is_late: taken.kept.is_late,
+    })
 }
 
-async fn find(house: &House, caller: &Known, named: &NamedOutcome) -> Result<Record, Refusal> {
+fn meant(named: &NamedOutcome) -> Result<About, Refusal> {
     if let Some(id) = &named.decision_id {
-        let id = super::audit::record_id(id)?;
-        let tenant = caller.tenant.clone();
-        let record = house.ledger.read(move |reader| reader.record(&tenant, &id)).await?;
-        return if record.kind == Kind::Decision { Ok(record) } else { Err(not_a_decision(&id)) };
+        return Ok(About::Decision(record_id(id)?));
     }
     let (Some(model), Some(subject)) = (&named.model, &named.subject) else {
         return Err(Fault::new("decision_id", "nothing", "a decision's id, or both `model` and `subject`").into());
     };
-    let model = ModelName::new(model).map_err(|error| Refusal::malformed(error.to_string()))?;
-    let until_us = super::audit::time_of("decided_before", named.decided_before.as_deref())?.unwrap_or(i64::MAX);
-    let (tenant, subject) = (caller.tenant.clone(), Subject::new(subject.clone()));
-    let found = house.ledger.read(move |reader| {
-        let Some(reference) = reader.subject_reference(&tenant, &subject)? else {
-            return Ok(None);
-        };
-        let query = LedgerQuery {
-            subject: Some(reference),
-            model: Some(model),
-            kind: Some(Kind::Decision),
-            until_us,
-            limit: 1,
-            ..LedgerQuery::default()
-        };
-        Ok(reader.page(&tenant, &query)?.records.into_iter().next())
-    });
-    found.await?.ok_or_else(|| Refusal::new(Code::NotFound, "this model has decided nothing about this person in that time"))
+    Ok(About::Person {
+        subject: Subject::new(subject.clone()),
+        model: ModelName::new(model).map_err(|error| Refusal::malformed(error.to_string()))?,
+        from_us: time_of("decided_from", named.decided_from.as_deref())?.unwrap_or(i64::MIN),
+        until_us: time_of("decided_until", named.decided_until.as_deref())?.unwrap_or(i64::MAX),
+    })
+}
+
+/// A key for some models reports about those only. Whoever may report about all is not asked twice.
+async fn within_scopes(house: &House, caller: &Known, about: &About) -> Result<(), Refusal> {
+    match about {
+        _ if caller.scopes == Scopes::EVERYWHERE => Ok(()),
+        About::Person { model, .. } => caller.may_about(Right::ReportOutcomes, model).map(drop),
+        About::Decision(id) => {
+            let (tenant, id) = (caller.tenant.clone(), *id);
+            let record = house.ledger.read(move |reader| reader.record(&tenant, &id)).await?;
+            match record.model {
+                Some(model) => caller.may_about(Right::ReportOutcomes, &model).map(drop),
+                None => Err(Refusal::new(Code::NotFound, format!("there is no decision {id}"))),
+            }
+        }
+    }
 }
 
 /// What a model could have answered.
@@ -242,10 +223,6 @@ fn is_outcome(value: &Value) -> bool {
         Value::Array(values) => values.iter().all(Value::is_string),
         Value::Null | Value::Object(_) => false,
     }
-}
-
-fn not_a_decision(id: &RecordId) -> Refusal {
-    Refusal::new(Code::NotFound, format!("there is no decision {id}"))
 }
 
 impl std::fmt::Debug for Note {

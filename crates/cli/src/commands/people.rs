@@ -186,18 +186,9 @@ fn told(console: &Console, login: &str, what: &str) -> Result<(), Failure> {
     if console.is_json { console.print_json(&json!({ "login": login })) } else { console.print(&format!("{login} {what}")) }
 }
 
-/// Writes an act of this terminal down, before it is done.
+/// Writes down that somebody's rights are about to change.
 pub(super) async fn record(rooms: &Rooms, detail: serde_json::Value) -> Result<(), Failure> {
-    let act = settings::act("by command");
-    let id = ombud_ledger::RecordId::generate(act.time_us).map_err(OpenError::Randomness)?;
-    let entry = ombud_ledger::Entry {
-        principal: act.principal,
-        user_agent: act.user_agent,
-        detail: Some(detail.to_string()),
-        ..ombud_ledger::Entry::new(id, Kind::KeyChange, act.time_us)
-    };
-    rooms.ledger.append(&rooms.tenant, entry).await?;
-    Ok(())
+    settings::record(rooms, Kind::KeyChange, detail).await
 }
 
 /// A role by its name.
