@@ -1,11 +1,10 @@
 //! A question's way through the house.
 
 use crate::house::{House, acme, ask, asking, caller, case, claims, deploy, subject, version};
-use ombud_core::{Class, Digest};
-use ombud_ledger::{Clear, Kind, RecordId};
+use ombud_core::Class;
+use ombud_ledger::{Clear, Kind};
 use ombud_ops::decide::{BATCH_ROWS_MAX, Batch, BatchRow};
 use ombud_ops::{Error, Order};
-use ombud_store::idempotency::Try;
 use ombud_store::{Environment, Recording};
 
 promises! {
@@ -180,40 +179,20 @@ async fn retries_at_once_make_one_decision(house: &House) {
 
 async fn a_try_that_died_before_its_record_is_taken_up_under_its_id(house: &House) {
     house.serving().await;
+    let second = house.replica("r2").await;
+    let ledger = house.ops.ledger().clone();
+    tokio::task::spawn_blocking(move || ledger.close())
+        .await
+        .unwrap();
     let keyed = || asking(|ask| ask.idempotency_key = Some("k1".to_owned()));
-    let probe = house.ops.decide(&acme(), &caller(), keyed()).await.unwrap();
-    let store = &house.ops.registry().store;
-    store
-        .release(&acme(), "key:omb_desk", "k1", probe.id)
-        .await
-        .unwrap();
-    // What a process leaves that dies between the reservation and the record, learned from the try above.
-    let fresh = RecordId::from_parts(crate::house::NOW_US, [9; 10]);
-    let came = Try {
-        principal: "key:omb_desk",
-        key: "k2",
-        request: Digest::new([1; 32]),
-        fresh,
-        subject: None,
-    };
-    store
-        .reserve(&acme(), came, crate::house::NOW_US)
-        .await
-        .unwrap();
-    let mismatch = asking(|ask| ask.idempotency_key = Some("k2".to_owned()));
-    let refused = house
-        .ops
-        .decide(&acme(), &caller(), mismatch)
-        .await
-        .unwrap_err();
-    assert_eq!(refused.class(), Class::Conflict, "another request");
-    let again = house.ops.decide(&acme(), &caller(), keyed()).await.unwrap();
-    assert!(
-        !again.is_replayed && again.id != probe.id,
-        "a released key is free"
-    );
-    let retry = house.ops.decide(&acme(), &caller(), keyed()).await.unwrap();
-    assert!(retry.is_replayed && retry.id == again.id);
+    // The first replica reserves the key and cannot record.
+    let died = house.ops.decide(&acme(), &caller(), keyed()).await;
+    assert_eq!(died.unwrap_err().class(), Class::Unavailable);
+    let taken_up = second.decide(&acme(), &caller(), keyed()).await.unwrap();
+    assert!(!taken_up.is_replayed, "it was never decided before");
+    let retry = second.decide(&acme(), &caller(), keyed()).await.unwrap();
+    assert!(retry.is_replayed && retry.id == taken_up.id);
+    assert_eq!(house.records(Kind::Decision).await.len(), 1);
 }
 
 async fn a_refused_try_gives_its_key_back(house: &House) {

@@ -116,9 +116,8 @@ async fn an_erased_person_is_found_nowhere(house: &House) {
     let again = house.ops.decide(&acme(), &caller(), ask()).await.unwrap();
     assert!(!again.cache_hit, "the cache forgot");
     let reader = house.ops.ledger().clone();
-    let report = tokio::task::spawn_blocking(move || {
-        reader.reader().verify(&VerifyOptions::default())
-    });
+    let report =
+        tokio::task::spawn_blocking(move || reader.reader().verify(&VerifyOptions::default()));
     assert!(
         report.await.unwrap().unwrap().is_sound(),
         "the chain still verifies"
