@@ -1,6 +1,8 @@
 //! Real servers of the test's own: a Redis on a socket, an object store on a port that the system chose. Both end with the
 //! value that stands for them.
 
+use object_store::ObjectStoreExt;
+use object_store::aws::AmazonS3Builder;
 use ombud_store::artifacts::{ObjectOptions, Objects};
 use ombud_store::cache::{Redis, RedisOptions};
 use std::io::{BufRead, BufReader};
@@ -157,12 +159,19 @@ impl ObjectServer {
         Arc::new(objects.unwrap())
     }
 
+    /// An object as another program reads it.
     pub async fn read(&self, bucket: &str, key: &str) -> String {
-        let answer = reqwest::get(format!("{}/{bucket}/{key}", self.endpoint))
-            .await
+        let store = AmazonS3Builder::new()
+            .with_bucket_name(bucket)
+            .with_endpoint(&self.endpoint)
+            .with_region("us-east-1")
+            .with_access_key_id("test")
+            .with_secret_access_key("test")
+            .with_allow_http(true)
+            .build()
             .unwrap();
-        assert!(answer.status().is_success(), "{key}");
-        answer.text().await.unwrap()
+        let content = store.get(&key.into()).await.unwrap().bytes().await;
+        String::from_utf8(content.unwrap().to_vec()).unwrap()
     }
 }
 
