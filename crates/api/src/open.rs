@@ -166,8 +166,9 @@ pub async fn rooms(config: &Config, lane: LaneName, metrics: Option<Arc<Metrics>
     let place = place(config)?;
     let store = Store::open(&place).await?;
     let tenant = Tenant::new(&config.server.tenant).map_err(|_| OpenError::Name(config.server.tenant.clone()))?;
-    let config = config.clone();
     let registry = Registry { store: store.clone(), artifacts: artifacts(config)?, trust: trust(config)? };
+    let cache = cache(config)?;
+    let config = config.clone();
     let (ledger, checkpoint_key) = blocking(move || open_ledger(&config, place.for_ledger(), lane, metrics)).await?;
     let options = Options { registry: registry.clone(), ledger: ledger.clone(), cache, clock: Arc::new(SystemClock) };
     let ops = Ops::new(options);
