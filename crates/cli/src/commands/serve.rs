@@ -9,6 +9,7 @@ use ombud_api::metrics::Metrics;
 use ombud_api::open::{self, FirstStart};
 use ombud_api::serve::Server;
 use ombud_api::{Config, House, logging};
+use ombud_ops::warm::sample;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -111,7 +112,30 @@ fn tell(server: &Server, house: &House, first: Option<&FirstStart>, console: &Co
         }
         None => "$OMBUD_KEY".to_owned(),
     };
-    console.print(&format!("\nTry it:\n  curl -H \"Authorization: Bearer {key}\" {url}/api/v1/session"))
+    console.print(&format!("\nTry it:\n{}", example(house, &url, &key)))
+}
+
+/// A call that works: a decision of the first model at work, or, where none is, what to do about that.
+fn example(house: &House, url: &str, key: &str) -> String {
+    let live = house.ops.routing().all_live(house.tenant());
+    let at_work = live.iter().find_map(|live| {
+        let version = live.deployment.traffic.active().first()?.version;
+        Some((live, live.version(version)?))
+    });
+    let Some((live, warm)) = at_work else {
+        return format!(
+            "  curl -H \"Authorization: Bearer {key}\" {url}/api/v1/session\n\n\
+             Nothing is deployed yet:\n  ombud deploy MODEL models/MODEL/latest"
+        );
+    };
+    let environment = &live.deployment.environment;
+    let body = json!({ "input": sample(warm.model.schema()), "environment": environment.as_str() });
+    format!(
+        "  curl -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' \\\n    \
+         -d '{}' \\\n    {url}/api/v1/models/{}/decide",
+        body.to_string().replace('\'', "'\\''"),
+        live.deployment.model,
+    )
 }
 
 /// Resolves when somebody asks the process to end.

@@ -6,5 +6,8 @@ mod interruption;
 mod predictions;
 mod repeatability;
 mod reports;
+mod serve;
+mod serve_durability;
+mod server;
 mod support;
 mod words;
