@@ -18,10 +18,20 @@ struct Page {
     arguments: &'static [&'static str],
 }
 
-const PAGES: &[Page] = &[Page {
-    file: "docs/commands.md",
-    arguments: &["reference"],
-}];
+const PAGES: &[Page] = &[
+    Page {
+        file: "docs/commands.md",
+        arguments: &["reference"],
+    },
+    Page {
+        file: "docs/config.md",
+        arguments: &["config", "reference"],
+    },
+    Page {
+        file: "docs/roles.md",
+        arguments: &["config", "roles"],
+    },
+];
 
 /// Fails for each page that its command would write differently.
 pub fn check(house: &House) -> Result<Outcome> {

@@ -40,7 +40,8 @@ pub fn steps() -> Vec<Step> {
     steps
 }
 
-/// Starts a PostgreSQL of its own around a command; the ledger's tests find it by an environment variable.
+/// Starts a PostgreSQL of its own around a command; the ledger's, the store's and the ops' tests find it by an environment
+/// variable.
 const WITH_POSTGRES: &str = "crates/ledger/tests/with_postgres.sh";
 
 fn tests(house: &House) -> Result<Outcome> {
@@ -59,9 +60,11 @@ fn tests(house: &House) -> Result<Outcome> {
         tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
         tests.args(["--lib", "--bins", "--tests"]);
     }
-    // The public signing tool judges our signatures in both directions; its tests find it by this name.
+    // The public signing tool judges our signatures in both directions, and an object store of the same Python serves the
+    // store's bundles; their tests find it by these names.
     let python = python_ready(house)?;
-    command::run(tests.env("OMBUD_MODEL_SIGNING_PYTHON", python))?;
+    tests.env("OMBUD_MODEL_SIGNING_PYTHON", &python);
+    command::run(tests.env("OMBUD_TEST_PYTHON", &python))?;
     Ok(Outcome::Passed)
 }
 
@@ -84,7 +87,7 @@ fn around_postgres(house: &House) -> Result<Command> {
         bail!("PostgreSQL's server programs are missing: install the package postgresql");
     }
     println!(
-        "PostgreSQL IS NOT INSTALLED: the ledger is only tested on SQLite (install postgresql)"
+        "PostgreSQL IS NOT INSTALLED: ledger, store and ops are only tested on SQLite (install postgresql)"
     );
     Ok(house.cargo())
 }

@@ -4,8 +4,8 @@
 //! share, and how a wrong word is told: like every other mistake, with a hint and exit code 2.
 
 use crate::commands::{
-    compare, completions, evaluate, export, import, inspect, keys, package, predict, recipe,
-    reference, train, verify,
+    audit, compare, completions, config, db, deploy, evaluate, export, import, inspect, keys,
+    package, people, predict, recipe, reference, serve, subject, train, verify,
 };
 use crate::console::{Console, ProgressStyle};
 use crate::failure::Failure;
@@ -43,6 +43,8 @@ First steps:
   ombud recipe new people.csv --target outcome --out recipe.toml
   ombud train recipe.toml
   ombud predict models/outcome/latest --data new.csv --explain
+  ombud serve
+  ombud deploy outcome models/outcome/latest
 
 Exit codes: 0 done, 1 our mistake or a disk or network in trouble, 2 a mistake in what was asked,
 3 a gate failed under `train --gates enforce`, 130 stopped with Ctrl-C.";
@@ -61,8 +63,25 @@ pub enum Command {
     Verify(verify::Arguments),
     #[command(subcommand)]
     Recipe(recipe::Command),
+    Serve(serve::Arguments),
+    Register(deploy::RegisterArguments),
+    Deploy(deploy::DeployArguments),
+    Promote(deploy::PromoteArguments),
+    Rollback(deploy::RollbackArguments),
+    Models(deploy::ModelsArguments),
+    Deployments(deploy::DeploymentsArguments),
+    #[command(subcommand)]
+    Subject(subject::Command),
+    #[command(subcommand)]
+    Audit(audit::Command),
     #[command(subcommand)]
     Keys(keys::Command),
+    #[command(subcommand)]
+    People(people::Command),
+    #[command(subcommand)]
+    Config(config::Command),
+    #[command(subcommand)]
+    Db(db::Command),
     Completions(completions::Arguments),
     #[command(hide = true)]
     Reference(reference::Arguments),

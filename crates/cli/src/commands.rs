@@ -1,16 +1,23 @@
 //! The commands, a file each, and how they end.
 
+pub mod audit;
 pub mod compare;
 pub mod completions;
+pub mod config;
+pub mod db;
+pub mod deploy;
 pub mod evaluate;
 pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod keys;
 pub mod package;
+pub mod people;
 pub mod predict;
 pub mod recipe;
 pub mod reference;
+pub mod serve;
+pub mod subject;
 pub mod train;
 pub mod verify;
 
@@ -26,6 +33,8 @@ pub enum Outcome {
     Done,
     /// A gate failed that was to be enforced.
     GatesFailed,
+    /// What was verified has a flaw, and the answer has said so.
+    Flawed,
 }
 
 /// Runs a command and tells how it ended.
@@ -34,6 +43,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     match dispatch(&cli.command, &console) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::GatesFailed) => ExitCode::from(GATES_FAILED),
+        Ok(Outcome::Flawed) => ExitCode::from(ombud_core::Class::Corrupt.exit_code()),
         Err(failure) => {
             console.fail(&failure);
             ExitCode::from(failure.exit_code())
@@ -53,7 +63,19 @@ fn dispatch(command: &Command, console: &Console) -> Result<Outcome, Failure> {
         Command::Export(arguments) => export::run(arguments, console),
         Command::Verify(arguments) => verify::run(arguments, console),
         Command::Recipe(command) => recipe::run(command, console),
+        Command::Serve(arguments) => serve::run(arguments, console),
+        Command::Register(arguments) => deploy::register(arguments, console),
+        Command::Deploy(arguments) => deploy::deploy(arguments, console),
+        Command::Promote(arguments) => deploy::promote(arguments, console),
+        Command::Rollback(arguments) => deploy::rollback(arguments, console),
+        Command::Models(arguments) => deploy::models(arguments, console),
+        Command::Deployments(arguments) => deploy::deployments(arguments, console),
+        Command::Subject(command) => subject::run(command, console),
+        Command::Audit(command) => audit::run(command, console),
         Command::Keys(command) => keys::run(command, console),
+        Command::People(command) => people::run(command, console),
+        Command::Config(command) => config::run(command, console),
+        Command::Db(command) => db::run(command, console),
         Command::Completions(arguments) => completions::run(arguments, console),
         Command::Reference(_) => reference::run(console),
     }
@@ -70,7 +92,19 @@ fn is_json(command: &Command) -> bool {
         Command::Export(arguments) => arguments.json,
         Command::Verify(arguments) => arguments.json,
         Command::Recipe(command) => command.is_json(),
+        Command::Serve(arguments) => arguments.json,
+        Command::Register(arguments) => arguments.json,
+        Command::Deploy(arguments) => arguments.json,
+        Command::Promote(arguments) => arguments.json,
+        Command::Rollback(arguments) => arguments.json,
+        Command::Models(arguments) => arguments.json,
+        Command::Deployments(arguments) => arguments.json,
+        Command::Subject(command) => command.is_json(),
+        Command::Audit(command) => command.is_json(),
         Command::Keys(command) => command.is_json(),
+        Command::People(command) => command.is_json(),
+        Command::Config(command) => command.is_json(),
+        Command::Db(command) => command.is_json(),
         Command::Predict(_) | Command::Completions(_) | Command::Reference(_) => false,
     }
 }

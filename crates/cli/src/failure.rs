@@ -4,6 +4,9 @@
 //! stand on standard error as `error: …`, a blank line, `hint: …`; with `--json` the same is one object on standard
 //! output. Knows nothing of commands.
 
+use ombud_api::config::ConfigError;
+use ombud_api::listen::ListenError;
+use ombud_api::open::OpenError;
 use ombud_core::{Class, Refusal};
 use ombud_engine::bundle::keys::KeyError;
 use ombud_engine::bundle::staging::WriteError;
@@ -361,6 +364,88 @@ impl From<KeyError> for Failure {
             _ => Class::Invalid,
         };
         Failure::new(class, chain(&error), hint)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let mistakes = error.mistakes.iter().map(|mistake| {
+            json!({ "place": mistake.place, "key": mistake.key, "what": mistake.what, "hint": mistake.hint })
+        });
+        let hint = "`ombud config reference` tells every setting and what it means".to_owned();
+        let wrong = Wrong {
+            mistakes: mistakes.collect(),
+            ..Wrong::new(Class::Invalid, error.to_string(), Some(hint))
+        };
+        Failure::Wrong(Box::new(wrong))
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        Failure::new(error.class(), chain(&error), error.hint())
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        let (class, hint) = match &error {
+            ListenError::Address { .. } => (
+                Class::Unavailable,
+                "choose another address with --listen, or stop what listens there",
+            ),
+            ListenError::Tls(_) => (Class::Invalid, "check `tls.certificate` and `tls.key`"),
+        };
+        Failure::new(class, chain(&error), hint)
+    }
+}
+
+impl From<ombud_ops::Error> for Failure {
+    fn from(error: ombud_ops::Error) -> Self {
+        let hint = match &error {
+            ombud_ops::Error::Deploy(ombud_ops::DeployError::GateFailed { .. }) => {
+                "train a better version, or overrule the gate with --force --reason WHY"
+            }
+            ombud_ops::Error::Store(_) | ombud_ops::Error::NotDeployed { .. } => {
+                "see `ombud models` and `ombud deployments`"
+            }
+            _ => "see `ombud deployments`",
+        };
+        Failure::new(error.class(), chain(&error), hint)
+    }
+}
+
+impl From<ombud_store::registry::RegistryError> for Failure {
+    fn from(error: ombud_store::registry::RegistryError) -> Self {
+        Failure::new(
+            error.class(),
+            chain(&error),
+            "check the bundle with `ombud verify`, and `storage.artifacts`",
+        )
+    }
+}
+
+impl From<ombud_ledger::Error> for Failure {
+    fn from(error: ombud_ledger::Error) -> Self {
+        Failure::new(
+            error.class(),
+            chain(&error),
+            "check `storage.database`; `ombud db status` tells what it finds",
+        )
+    }
+}
+
+impl From<ombud_store::Error> for Failure {
+    fn from(error: ombud_store::Error) -> Self {
+        let hint = match error.class() {
+            Class::NotFound => {
+                "check the name; `ombud models`, `ombud keys list` and `ombud people list` show what there is"
+            }
+            Class::Invalid | Class::TooLarge => "mend it and try again",
+            Class::Conflict => "look at how it is now, then decide again",
+            _ => "check `storage.database`; `ombud db status` tells what it finds",
+        };
+        Failure::new(error.class(), chain(&error), hint)
     }
 }
 

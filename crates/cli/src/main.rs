@@ -15,9 +15,14 @@ mod places;
 mod predictions;
 mod progress;
 mod report;
+mod settings;
 mod table;
 
 use std::process::ExitCode;
+
+/// Many small allocations on many threads are what a server does; the system's allocator makes them wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match args::parse() {

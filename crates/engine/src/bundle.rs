@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod digest;
 pub mod folder;
+pub mod index;
 pub mod keys;
 mod open;
 pub mod path_name;

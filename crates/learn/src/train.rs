@@ -31,7 +31,7 @@ use ombud_core::{Class, Kind, Label, Manifest, Task, Version};
 use ombud_engine::answering::Answering;
 use ombud_engine::bundle::keys::SigningKey;
 use ombud_engine::bundle::path_name::PathName;
-use ombud_engine::bundle::{Bundle, BundleError, Files, staging};
+use ombud_engine::bundle::{Bundle, BundleError, Files, index, staging};
 use ombud_engine::model::ANSWERING_FILE;
 use ombud_engine::{Model, ModelError};
 use serde_json::Value;
@@ -759,36 +759,12 @@ pub(crate) fn write(bundle: &Bundle, options_out: &Path) -> Result<PathBuf, Trai
     let path = folder.join(manifest.version.to_string());
     bundle.write(&path)?;
     staging::point_latest(&folder, &manifest.version.to_string())?;
-    write_index(options_out)?;
+    index::write(options_out)?;
     Ok(path)
 }
 
 /// The file that lists every model and version of a folder, for people and scripts.
-pub const INDEX_FILE: &str = "registry.json";
-
-/// Rewrites the index from what is really there, so that it cannot drift from the folders.
-fn write_index(out: &Path) -> Result<(), TrainError> {
-    let mut models = BTreeMap::new();
-    for name in staging::folders_in(out).unwrap_or_default() {
-        let mut versions: Vec<u32> = staging::folders_in(&out.join(name.as_str()))
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|folder| folder.as_str().parse::<Version>().ok().map(Version::get))
-            .collect();
-        versions.sort_unstable();
-        if let Some(latest) = versions.last() {
-            let entry = serde_json::json!({ "latest": latest, "versions": versions });
-            models.insert(name.as_str().to_owned(), entry);
-        }
-    }
-    let index = serde_json::json!({ "models": models });
-    let text =
-        serde_json::to_vec_pretty(&index).map_err(|error| TrainError::Store(error.to_string()))?;
-    Ok(staging::write_file_atomically(
-        &out.join(INDEX_FILE),
-        &text,
-    )?)
-}
+pub use ombud_engine::bundle::index::INDEX_FILE;
 
 /// The present in UTC, as RFC 3339 with seconds.
 pub(crate) fn now_text() -> String {

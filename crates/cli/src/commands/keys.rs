@@ -1,4 +1,6 @@
-//! `ombud keys`: makes and shows the keys that sign bundles.
+//! `ombud keys`: makes and shows the keys that sign bundles, and the keys that programs call with.
+
+mod api_keys;
 
 use super::Outcome;
 use crate::console::Console;
@@ -18,6 +20,9 @@ pub enum Command {
     /// Keys that sign bundles
     #[command(subcommand)]
     Signing(Signing),
+    New(api_keys::New),
+    List(api_keys::List),
+    Revoke(api_keys::Revoke),
 }
 
 /// What to do with signing keys.
@@ -63,6 +68,9 @@ impl Command {
         match self {
             Command::Signing(Signing::New(new)) => new.json,
             Command::Signing(Signing::Show(show)) => show.json,
+            Command::New(new) => new.json,
+            Command::List(list) => list.json,
+            Command::Revoke(revoke) => revoke.json,
         }
     }
 }
@@ -72,6 +80,9 @@ pub fn run(command: &Command, console: &Console) -> Result<Outcome, Failure> {
     match command {
         Command::Signing(Signing::New(arguments)) => new(arguments, console),
         Command::Signing(Signing::Show(arguments)) => show(arguments, console),
+        Command::New(arguments) => api_keys::new(arguments, console),
+        Command::List(arguments) => api_keys::list(arguments, console),
+        Command::Revoke(arguments) => api_keys::revoke(arguments, console),
     }
 }
 

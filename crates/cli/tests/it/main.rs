@@ -9,5 +9,8 @@ mod predictions;
 mod recipes;
 mod repeatability;
 mod reports;
+mod serve;
+mod serve_durability;
+mod server;
 mod support;
 mod words;

@@ -271,6 +271,15 @@ impl Bundle {
         self.manifest
     }
 
+    /// Every file with its bytes, the manifest and the signature among them.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let listed = self.files.iter();
+        let signature = self.signature.iter();
+        listed
+            .map(|(name, content)| (name.as_str(), content.as_slice()))
+            .chain(signature.map(|content| (SIGNATURE_FILE, content.as_slice())))
+    }
+
     /// A file's bytes.
     pub fn file(&self, name: &str) -> Option<&[u8]> {
         let name = PathName::new(name).ok()?;

@@ -74,10 +74,32 @@ pub(crate) struct PostgresReader {
 
 /// A connection, when there is one, and the runtime it lives on.
 struct Link {
-    runtime: Runtime,
+    runtime: OwnRuntime,
     options: PgConnectOptions,
     connection: Option<PgConnection>,
     wait: Duration,
+}
+
+/// A runtime that may be dropped anywhere: the last clone of a ledger may go away inside somebody else's runtime, where
+/// waiting for this one to end is not allowed.
+struct OwnRuntime(Option<Runtime>);
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl std::ops::Deref for OwnRuntime {
+    type Target = Runtime;
+    fn deref(&self) -> &Runtime {
+        let Some(runtime) = &self.0 else {
+            unreachable!("it is taken only when dropped");
+        };
+        runtime
+    }
 }
 
 impl PostgresWriter {
@@ -137,7 +159,7 @@ impl Link {
             .build();
         let runtime = runtime.map_err(StorageError::Thread)?;
         Ok(Link {
-            runtime,
+            runtime: OwnRuntime(Some(runtime)),
             options,
             connection: None,
             wait,

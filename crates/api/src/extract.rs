@@ -1,0 +1,214 @@
+//! What a handler takes: the caller, a path's name, a query, a body; each refuses in our own words.
+//!
+//! The caller comes first in every handler, so that a stranger learns nothing from how a body is judged. Letting somebody
+//! in means that the table of access has their route and gives them the right it names, and that their bucket for this
+//! class of route ([`crate::limits`]) is not empty.
+
+use crate::access::{Access, Caller, Right};
+use crate::house::House;
+use crate::limits::RouteClass;
+use crate::refusal::{Code, Refusal};
+use crate::routes;
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath};
+use axum::http::request::Parts;
+use axum::http::{Method, Request, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use ombud_core::nearest::nearest;
+use serde::de::DeserializeOwned;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Whoever sent the request, let in.
+#[derive(Debug, Clone)]
+pub struct Known(pub Arc<Caller>);
+
+/// The parts of the path that have names.
+#[derive(Debug, Clone)]
+pub struct Path<T>(pub T);
+
+/// The query.
+#[derive(Debug, Clone)]
+pub struct Query<T>(pub T);
+
+/// A body of JSON.
+#[derive(Debug, Clone)]
+pub struct Json<T>(pub T);
+
+/// A body as it came.
+#[derive(Debug, Clone)]
+pub struct Raw(pub Bytes);
+
+impl Deref for Known {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl FromRequestParts<House> for Known {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, house: &House) -> Result<Self, Refusal> {
+        let caller = house.auth.caller(&parts.method, &parts.headers).await?;
+        let access = access_of(parts)?;
+        if let Access::Needs(right) = access {
+            caller.may(right)?;
+        }
+        match house
+            .limits
+            .take(class_of(&parts.method, access), &caller.principal, 1)
+        {
+            Ok(None) => {}
+            Ok(Some(allowance)) => house.note_allowance(&mut parts.extensions, allowance),
+            Err(refusal) => {
+                house.metrics.limited.of(&["rate"]).add();
+                return Err(refusal);
+            }
+        }
+        Ok(Known(caller))
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<House> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, house: &House) -> Result<Self, Refusal> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, house).await;
+        path.map(|path| Path(path.0))
+            .map_err(|error| Refusal::malformed(error.body_text()))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<House> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, house: &House) -> Result<Self, Refusal> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, house).await;
+        query
+            .map(|query| Query(query.0))
+            .map_err(|error| Refusal::malformed(error.body_text()))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<House> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request<Body>, house: &House) -> Result<Self, Refusal> {
+        let Raw(bytes) = Raw::from_request(request, house).await?;
+        read_json(&bytes).map(Json)
+    }
+}
+
+impl FromRequest<House> for Raw {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request<Body>, house: &House) -> Result<Self, Refusal> {
+        if !is_json(&request) {
+            return Err(
+                Refusal::new(Code::UnsupportedMediaType, "the body must be JSON")
+                    .hint("send `Content-Type: application/json`"),
+            );
+        }
+        let bytes_max = house.config.limits.body_bytes_max.0;
+        read_body(request.into_body(), bytes_max).await.map(Raw)
+    }
+}
+
+/// Reads a body, up to a limit.
+pub async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::new(
+            Code::TooLarge,
+            format!("a body may have {bytes_max} bytes"),
+        )),
+        Err(_) => Err(Refusal::malformed("the body did not arrive whole")),
+    }
+}
+
+/// Reads JSON, telling an unknown field with the nearest right name.
+pub fn read_json<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let text = error.to_string();
+        let refusal = Refusal::malformed(format!("the body cannot be read: {text}"));
+        match near_field(&text) {
+            Some(near) => refusal.hint(format!("is it `{near}`?")),
+            None => refusal,
+        }
+    })
+}
+
+/// What the table asks for. A route that it does not know lets nobody in.
+fn access_of(parts: &Parts) -> Result<Access, Refusal> {
+    let route = parts
+        .extensions
+        .get::<MatchedPath>()
+        .map(MatchedPath::as_str)
+        .unwrap_or_default();
+    let access = routes::access_of(parts.method.as_str(), route);
+    access.ok_or_else(|| {
+        Refusal::new(
+            Code::Forbidden,
+            "nobody has been given the right to this route",
+        )
+    })
+}
+
+fn class_of(method: &Method, access: Access) -> RouteClass {
+    match access {
+        Access::Needs(Right::Decide) => RouteClass::Decisions,
+        _ if matches!(*method, Method::GET | Method::HEAD) => RouteClass::Reads,
+        _ => RouteClass::Changes,
+    }
+}
+
+fn is_json(request: &Request<Body>) -> bool {
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let kind = kind.map(|kind| {
+        kind.split(';')
+            .next()
+            .unwrap_or(kind)
+            .trim()
+            .to_ascii_lowercase()
+    });
+    kind.is_some_and(|kind| {
+        kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+    })
+}
+
+/// serde says "unknown field `inptu`, expected one of `input`, `subject`".
+fn near_field(text: &str) -> Option<String> {
+    let mut quoted = text
+        .strip_prefix("unknown field ")?
+        .split('`')
+        .skip(1)
+        .step_by(2);
+    let wrong = quoted.next()?;
+    let known: Vec<&str> = quoted.collect();
+    nearest(wrong, known).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its names matter")]
+    struct Body {
+        input: u8,
+        subject: u8,
+    }
+
+    #[test]
+    fn an_unknown_field_is_told_with_the_nearest_right_one() {
+        let refusal = read_json::<Body>(br#"{"inptu": 1}"#).expect_err("wrong");
+        assert_eq!(refusal.problem("r").hint.as_deref(), Some("is it `input`?"));
+    }
+}

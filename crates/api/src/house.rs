@@ -1,0 +1,151 @@
+//! What every handler reaches for: the rooms below, the settings, the limits, the counters.
+
+use crate::access::Caller;
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::limits::{Allowance, RateLimits, RouteClass};
+use crate::metrics::Metrics;
+use crate::performance::Performance;
+use crate::refusal::Refusal;
+use crate::request::Origin;
+use crate::time::now_us;
+use axum::http::{Extensions, HeaderMap};
+use ombud_ledger::record::Kind;
+use ombud_ledger::{Entry, Ledger, RecordId, Recorded, Tenant, VerifyingKey};
+use ombud_ops::Ops;
+use ombud_store::Store;
+use ombud_store::registry::Registry;
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::Semaphore;
+
+/// A handle on everything; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct House(Arc<Parts>);
+
+/// What a house is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The settings.
+    pub config: Config,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// What the house keeps.
+    pub store: Store,
+    /// The versions, rows and files.
+    pub registry: Registry,
+    /// What it does with models.
+    pub ops: Ops,
+    /// How models did here.
+    pub performance: Performance,
+    /// What it proves.
+    pub ledger: Ledger,
+    /// What checks its checkpoints.
+    pub checkpoint_key: VerifyingKey,
+    /// Who calls.
+    pub auth: Auth,
+    /// The buckets of everybody.
+    pub limits: RateLimits,
+    /// Places for requests at work.
+    pub places: Semaphore,
+    /// Proxies that are believed.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// Where an extractor leaves what the answer's headers should say.
+#[derive(Debug, Clone, Default)]
+pub struct Noted(pub Arc<OnceLock<Allowance>>);
+
+impl House {
+    /// Puts a house together.
+    pub fn new(parts: Parts) -> Self {
+        House(Arc::new(parts))
+    }
+
+    /// Whether answers go out encrypted, by us or by the proxy that the public address names.
+    pub fn is_encrypted(&self) -> bool {
+        self.config.has_tls() || self.config.server.public_url.starts_with("https://")
+    }
+
+    /// Whose data it is when nobody says.
+    pub fn tenant(&self) -> &Tenant {
+        self.auth.tenant()
+    }
+
+    /// Whether the ledger could be written when it was last tried.
+    pub fn ledger_is_well(&self) -> bool {
+        self.metrics.ledger_is_well.load(Ordering::Relaxed)
+    }
+
+    /// Takes the rows of a batch out of a caller's bucket.
+    pub fn pay_for_rows(&self, caller: &Caller, rows: usize) -> Result<(), Refusal> {
+        let cost = u32::try_from(rows).unwrap_or(u32::MAX);
+        if cost == 0 {
+            return Ok(());
+        }
+        self.limits
+            .take(RouteClass::Decisions, &caller.principal, cost)
+            .map(drop)
+    }
+
+    /// Records an act of somebody; answers when it is durable.
+    pub async fn record(
+        &self,
+        kind: Kind,
+        caller: &Caller,
+        origin: &Origin,
+        detail: serde_json::Value,
+    ) -> Result<Recorded, Refusal> {
+        self.record_of(
+            kind,
+            &caller.tenant,
+            Some(&caller.principal),
+            origin,
+            detail,
+        )
+        .await
+    }
+
+    /// Records an act of somebody who may not be known.
+    pub async fn record_of(
+        &self,
+        kind: Kind,
+        tenant: &Tenant,
+        principal: Option<&str>,
+        origin: &Origin,
+        detail: serde_json::Value,
+    ) -> Result<Recorded, Refusal> {
+        let now = now_us();
+        let id = RecordId::generate(now).map_err(|error| Refusal::internal(&error))?;
+        let entry = Entry {
+            principal: principal.map(str::to_owned),
+            ip: origin.ip_text(),
+            user_agent: origin.user_agent_text(),
+            request_id: Some(origin.request_id.to_string()),
+            detail: Some(detail.to_string()),
+            ..Entry::new(id, kind, now)
+        };
+        Ok(self.ledger.append(tenant, entry).await?)
+    }
+
+    pub(crate) fn believed(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        crate::request::client_behind(&self.trusted_proxies, peer, headers)
+    }
+
+    pub(crate) fn note_allowance(&self, extensions: &mut Extensions, allowance: Allowance) {
+        if let Some(noted) = extensions.get::<Noted>() {
+            // One caller, one route, one allowance.
+            let _ = noted.0.set(allowance);
+        }
+    }
+}
+
+impl Deref for House {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,472 @@
+//! Puts the rooms together from the settings: where the house is opened, by the server and by the command line alike.
+//!
+//! An empty folder is enough: the database, the keys and the first admin are made. What was made is told once
+//! ([`FirstStart`]) and kept only as a hash, or in a file that its owner alone can read.
+
+use crate::auth::Auth;
+use crate::auth::issuers::{Issuers, IssuersError};
+use crate::auth::passwords::{PasswordError, random_password};
+use crate::config::Config;
+use crate::house::{House, Parts};
+use crate::limits::RateLimits;
+use crate::metrics::{LedgerObserver, Metrics};
+use crate::performance::Performance;
+use crate::time::now_us;
+use ombud_core::Class;
+use ombud_engine::bundle::Trust;
+use ombud_engine::bundle::keys::{KeyError, VerifyingKey as SignerKey};
+use ombud_ledger::master::SecretError;
+use ombud_ledger::{
+    Database, LaneName, Ledger, LocalMasterKey, Reader, SecretSource, Signer, Tenant, VerifyingKey,
+};
+use ombud_ops::{Ops, Options, SystemClock};
+use ombud_store::artifacts::{ArtifactError, Artifacts, Folder, ObjectOptions, Objects};
+use ombud_store::cache::{Cache, CacheError, Memory, Redis, RedisOptions};
+use ombud_store::key::NewKey;
+use ombud_store::person::NewPerson;
+use ombud_store::registry::Registry;
+use ombud_store::{Place, Role, Scopes, Store};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+/// The database's file in the storage folder.
+const DATABASE_FILE: &str = "ombud.db";
+const MASTER_KEY_FILE: &str = "master.key";
+const CHECKPOINT_KEY_FILE: &str = "checkpoint.key";
+/// The login of the person that a first start makes.
+const FIRST_LOGIN: &str = "admin";
+const FIRST_KEY_LABEL: &str = "made at first start, for the first call";
+
+/// The rooms below, open.
+#[derive(Debug, Clone)]
+pub struct Rooms {
+    /// Whose data it is when nobody says.
+    pub tenant: Tenant,
+    /// What the house keeps.
+    pub store: Store,
+    /// The versions, rows and files.
+    pub registry: Registry,
+    /// What it does with models.
+    pub ops: Ops,
+    /// What it proves.
+    pub ledger: Ledger,
+    /// What checks its checkpoints.
+    pub checkpoint_key: VerifyingKey,
+}
+
+/// What a first start made; nobody is told again.
+#[derive(Clone)]
+pub struct FirstStart {
+    /// The admin's login.
+    pub login: String,
+    /// Their password.
+    pub password: Zeroizing<String>,
+    /// A caller's key, for the first call.
+    pub key: Zeroizing<String>,
+}
+
+/// Why the house does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the folder {path:?} cannot be made")]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("the master key {path:?} is gone, but the ledger holds what it sealed")]
+    MasterKeyGone { path: PathBuf },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("the ledger does not open")]
+    Ledger(#[from] ombud_ledger::Error),
+    #[error("the store does not open")]
+    Store(#[from] ombud_store::Error),
+    #[error("the cache cannot be used")]
+    Cache(#[from] CacheError),
+    #[error("the store of bundles does not open")]
+    Artifacts(#[from] ArtifactError),
+    #[error("the trusted key {path:?} cannot be used")]
+    TrustedKey { path: PathBuf, source: KeyError },
+    #[error(transparent)]
+    Issuers(#[from] IssuersError),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error("the operating system gave no randomness")]
+    Randomness(#[from] getrandom::Error),
+    #[error("{0:?} is no name of a tenant or a lane")]
+    Name(String),
+}
+
+impl OpenError {
+    /// Whose mistake it was.
+    pub fn class(&self) -> Class {
+        match self {
+            OpenError::Folder { .. } => Class::Unavailable,
+            OpenError::MasterKeyGone { .. } => Class::NotFound,
+            OpenError::Secret(error) => error.class(),
+            OpenError::Ledger(error) => error.class(),
+            OpenError::Store(error) => error.class(),
+            OpenError::Cache(error) => error.class(),
+            OpenError::Artifacts(error) => error.class(),
+            OpenError::Issuers(_) | OpenError::Name(_) | OpenError::TrustedKey { .. } => {
+                Class::Invalid
+            }
+            OpenError::Password(_) | OpenError::Randomness(_) => Class::Internal,
+        }
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            OpenError::Folder { .. } => "check `storage.folder` and the rights on it",
+            OpenError::MasterKeyGone { .. } => {
+                "bring the key back from its safe copy; without it nothing sealed can be opened"
+            }
+            OpenError::Secret(_) => {
+                "check `ledger.master_key_file`, `ledger.signing_key_file` and the rights on them"
+            }
+            OpenError::Ledger(ombud_ledger::Error::LaneTaken { .. }) => {
+                "another ombud runs on this database; give each replica its own `ledger.lane`"
+            }
+            OpenError::Ledger(_) | OpenError::Store(_) => {
+                "check `storage.database`; `ombud db status` tells what it finds"
+            }
+            OpenError::Cache(_) => "check `cache.redis`",
+            OpenError::Artifacts(_) => "check `storage.artifacts` and the rights on it",
+            OpenError::TrustedKey { .. } => {
+                "check `models.trusted_keys`; a public key, the file whose name ends in .pub"
+            }
+            OpenError::Issuers(_) => "check `[[issuers]]`",
+            OpenError::Name(_) => "lower-case letters, digits, `_`, `-` or `.`",
+            OpenError::Password(_) | OpenError::Randomness(_) => "try again",
+        }
+    }
+}
+
+/// Where the database is.
+pub fn place(config: &Config) -> Result<Place, OpenError> {
+    if config.storage.database.is_empty() {
+        return Ok(Place::Sqlite(config.storage.folder.join(DATABASE_FILE)));
+    }
+    Ok(Place::parse(config.storage.database.expose())?)
+}
+
+/// The lane of a server with these settings.
+pub fn server_lane(config: &Config) -> Result<LaneName, OpenError> {
+    let named = match config.ledger.lane.as_str() {
+        "" if config.storage.database.is_empty() => "main".to_owned(),
+        "" => machine_name(),
+        named => named.to_owned(),
+    };
+    LaneName::new(&named).map_err(|_| OpenError::Name(named))
+}
+
+/// What checks this house's checkpoints, when it has a key that signs them.
+pub fn checkpoint_key(config: &Config) -> Result<Option<VerifyingKey>, OpenError> {
+    let path = or_in(
+        &config.ledger.signing_key_file,
+        &config.storage.folder,
+        CHECKPOINT_KEY_FILE,
+    );
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(
+        Signer::new(&SecretSource::File(path).load()?).verifying_key(),
+    ))
+}
+
+/// Opens the rooms, making what is not there yet.
+pub async fn rooms(
+    config: &Config,
+    lane: LaneName,
+    metrics: Option<Arc<Metrics>>,
+) -> Result<Rooms, OpenError> {
+    let folder = &config.storage.folder;
+    make_private_folder(folder)?;
+    let place = place(config)?;
+    let store = Store::open(&place).await?;
+    let tenant = Tenant::new(&config.server.tenant)
+        .map_err(|_| OpenError::Name(config.server.tenant.clone()))?;
+    let registry = Registry {
+        store: store.clone(),
+        artifacts: artifacts(config)?,
+        trust: trust(config)?,
+    };
+    let cache = cache(config)?;
+    let config = config.clone();
+    let (ledger, checkpoint_key) =
+        blocking(move || open_ledger(&config, place.for_ledger(), lane, metrics)).await?;
+    let options = Options {
+        registry: registry.clone(),
+        ledger: ledger.clone(),
+        cache,
+        clock: Arc::new(SystemClock),
+    };
+    let ops = Ops::new(options);
+    Ok(Rooms {
+        tenant,
+        store,
+        registry,
+        ops,
+        ledger,
+        checkpoint_key,
+    })
+}
+
+/// Makes the first admin and the first key, when there is nobody yet.
+pub async fn first_start(config: &Config, rooms: &Rooms) -> Result<Option<FirstStart>, OpenError> {
+    if !rooms.store.people(&rooms.tenant).await?.is_empty() {
+        return Ok(None);
+    }
+    let password = random_password()?;
+    let passwords = crate::auth::passwords::Passwords::new(config.sessions.password_checks_max);
+    let person = NewPerson {
+        login: FIRST_LOGIN.to_owned(),
+        name: "First admin".to_owned(),
+        role: Role::Admin,
+        password_hash: passwords.hash(password.clone()).await?,
+        must_change_password: false,
+    };
+    let key = NewKey {
+        label: FIRST_KEY_LABEL.to_owned(),
+        role: Role::Caller,
+        scopes: Scopes::EVERYWHERE,
+        expires_us: None,
+        created_by: "first start".to_owned(),
+    };
+    match rooms
+        .store
+        .add_person(&rooms.tenant, person, now_us())
+        .await
+    {
+        Ok(_) => {}
+        // Another replica started at the same moment and told its admin.
+        Err(ombud_store::Error::Exists { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let (_, secret) = rooms.store.add_key(&rooms.tenant, key, now_us()).await?;
+    let key = Zeroizing::new(secret.expose().to_owned());
+    Ok(Some(FirstStart {
+        login: FIRST_LOGIN.to_owned(),
+        password,
+        key,
+    }))
+}
+
+/// The house of a server.
+pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<House, OpenError> {
+    let issuers = Issuers::new(&config, rooms.tenant.clone())?;
+    let checks_max = config.sessions.password_checks_max;
+    let auth = Auth::new(
+        rooms.store.clone(),
+        rooms.tenant.clone(),
+        issuers,
+        checks_max,
+        config.server.open_demo,
+    );
+    let trusted_proxies = config
+        .server
+        .trusted_proxies
+        .iter()
+        .filter_map(|proxy| proxy.parse().ok())
+        .collect();
+    Ok(House::new(Parts {
+        metrics,
+        auth,
+        limits: RateLimits::new(&config.limits),
+        places: Semaphore::new(config.limits.requests_max),
+        trusted_proxies,
+        store: rooms.store,
+        registry: rooms.registry,
+        ops: rooms.ops,
+        performance: Performance::default(),
+        ledger: rooms.ledger,
+        checkpoint_key: rooms.checkpoint_key,
+        config,
+    }))
+}
+
+fn artifacts(config: &Config) -> Result<Arc<dyn Artifacts>, OpenError> {
+    let storage = &config.storage;
+    let Some(bucket) = storage.artifacts.strip_prefix("s3://") else {
+        let folder = match storage.artifacts.as_str() {
+            "" => storage.folder.clone(),
+            named => PathBuf::from(named),
+        };
+        return Ok(Arc::new(Folder::new(folder)?));
+    };
+    let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
+    let has_key = !storage.s3_access_key_id.is_empty();
+    let endpoint = (!storage.s3_endpoint.is_empty()).then(|| storage.s3_endpoint.clone());
+    let options = ObjectOptions {
+        bucket: bucket.to_owned(),
+        prefix: prefix.trim_end_matches('/').to_owned(),
+        allow_http: endpoint
+            .as_deref()
+            .is_some_and(|endpoint| endpoint.starts_with("http://")),
+        endpoint,
+        region: storage.s3_region.clone(),
+        access: has_key.then(|| {
+            (
+                storage.s3_access_key_id.clone(),
+                storage.s3_secret_access_key.expose().to_owned(),
+            )
+        }),
+    };
+    Ok(Arc::new(Objects::new(options)?))
+}
+
+fn cache(config: &Config) -> Result<Arc<dyn Cache>, OpenError> {
+    let lifetime = Duration::from_secs(config.cache.seconds.0);
+    if config.cache.redis.is_empty() {
+        return Ok(Arc::new(Memory::new(config.cache.bytes_max.0, lifetime)));
+    }
+    let options = RedisOptions {
+        lifetime,
+        ..RedisOptions::new(config.cache.redis.expose())
+    };
+    Ok(Arc::new(Redis::new(options)?))
+}
+
+fn trust(config: &Config) -> Result<Trust, OpenError> {
+    let load = |path: &PathBuf| {
+        SignerKey::load(path).map_err(|source| OpenError::TrustedKey {
+            path: path.clone(),
+            source,
+        })
+    };
+    Ok(Trust {
+        keys: config
+            .models
+            .trusted_keys
+            .iter()
+            .map(load)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn open_ledger(
+    config: &Config,
+    database: Database,
+    lane: LaneName,
+    metrics: Option<Arc<Metrics>>,
+) -> Result<(Ledger, VerifyingKey), OpenError> {
+    let master = LocalMasterKey::load(&master_key_source(config, &database)?)?;
+    let signer = Signer::new(&signing_key_source(config)?.load()?);
+    let checkpoint_key = signer.verifying_key();
+    let folder = &config.ledger.checkpoint_folder;
+    let options = ombud_ledger::Options {
+        database,
+        lane,
+        master: Arc::new(master),
+        signer: Some(signer),
+        checkpoint_folder: (!folder.as_os_str().is_empty()).then(|| folder.clone()),
+        observer: metrics
+            .map(|metrics| Arc::new(LedgerObserver(metrics)) as Arc<dyn ombud_ledger::Observer>),
+    };
+    Ok((Ledger::open(options)?, checkpoint_key))
+}
+
+fn master_key_source(config: &Config, database: &Database) -> Result<SecretSource, OpenError> {
+    if !config.ledger.master_key_variable.is_empty() {
+        return Ok(SecretSource::Environment(
+            config.ledger.master_key_variable.clone(),
+        ));
+    }
+    if !config.ledger.master_key_command.is_empty() {
+        return Ok(SecretSource::Command(
+            config.ledger.master_key_command.clone(),
+        ));
+    }
+    let path = or_in(
+        &config.ledger.master_key_file,
+        &config.storage.folder,
+        MASTER_KEY_FILE,
+    );
+    if !path.exists() {
+        // A new key beside an old ledger would leave everything sealed before closed for ever, without a word.
+        if is_in_use(database)? {
+            return Err(OpenError::MasterKeyGone { path });
+        }
+        SecretSource::generate_file(&path)?;
+    }
+    Ok(SecretSource::File(path))
+}
+
+fn signing_key_source(config: &Config) -> Result<SecretSource, OpenError> {
+    let path = or_in(
+        &config.ledger.signing_key_file,
+        &config.storage.folder,
+        CHECKPOINT_KEY_FILE,
+    );
+    if !path.exists() {
+        SecretSource::generate_file(&path)?;
+    }
+    Ok(SecretSource::File(path))
+}
+
+fn is_in_use(database: &Database) -> Result<bool, OpenError> {
+    if matches!(database, Database::Sqlite(path) if !path.exists()) {
+        return Ok(false);
+    }
+    let reader = Reader::new(database.clone(), None);
+    Ok(reader.schema()?.found > 0 && !reader.heads(None)?.is_empty())
+}
+
+fn or_in(named: &Path, folder: &Path, file: &str) -> PathBuf {
+    if named.as_os_str().is_empty() {
+        folder.join(file)
+    } else {
+        named.to_owned()
+    }
+}
+
+/// Whoever may read the folder could read people's data, so one that we make is the owner's alone.
+fn make_private_folder(folder: &Path) -> Result<(), OpenError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|source| OpenError::Folder {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+/// This machine's name, as far as it can be a lane's.
+fn machine_name() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let named = std::env::var("HOSTNAME")
+        .ok()
+        .or(kernel)
+        .unwrap_or_default();
+    let plain: String = named
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c))
+        .collect();
+    if plain.is_empty() {
+        "main".to_owned()
+    } else {
+        plain
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(OpenError::Ledger(ombud_ledger::Error::Closed)))
+}
+
+impl std::fmt::Debug for FirstStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FirstStart")
+            .field("login", &self.login)
+            .finish_non_exhaustive()
+    }
+}

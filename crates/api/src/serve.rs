@@ -1,0 +1,150 @@
+//! The server's life: opens its door, serves, tends what needs tending beside requests, and ends in order.
+//!
+//! The order of the end matters: first nobody new is let in, then what was accepted is answered, then the ledger makes
+//! durable what was handed to it, then the database is let go.
+
+use crate::house::House;
+use crate::listen::{Door, ListenError};
+use crate::refusal::chain;
+use crate::routes;
+use crate::time::now_us;
+use ombud_core::Digest;
+use ombud_ledger::{LaneName, Tenant};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// How often sessions that ended and old idempotency keys are removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+
+/// A server whose socket is open and who serves nobody yet.
+#[derive(Debug)]
+pub struct Server {
+    house: House,
+    door: Door,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Opens the socket.
+    pub async fn open(house: House) -> Result<Self, ListenError> {
+        // What is deployed is at hand before anybody can ask; what cannot be loaded is told and tried again.
+        if let Err(error) = house.ops.tick().await {
+            tracing::warn!(cause = %chain(&error), "what is deployed could not be looked at");
+        }
+        let door = Door::open(&house.config, Arc::clone(&house.metrics)).await?;
+        let address = door.address().map_err(|source| ListenError::Address {
+            address: house.config.server.listen,
+            source,
+        })?;
+        Ok(Server {
+            house,
+            door,
+            address,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address that people and programs use.
+    pub fn url(&self) -> String {
+        let config = &self.house.config;
+        if !config.server.public_url.is_empty() {
+            return config.server.public_url.trim_end_matches('/').to_owned();
+        }
+        let scheme = if config.has_tls() { "https" } else { "http" };
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        format!("{scheme}://{address}")
+    }
+
+    /// Serves until `stop` resolves, then ends in order.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let mut tending = JoinSet::new();
+        tending.spawn(sign_heads(self.house.clone()));
+        tending.spawn(sweep(self.house.clone()));
+        tending.spawn(follow(self.house.clone()));
+        self.door
+            .serve(routes::router(self.house.clone()), stop)
+            .await;
+        tending.shutdown().await;
+        self.house.ops.drain_shadows().await;
+        let ledger = self.house.ledger.clone();
+        if tokio::task::spawn_blocking(move || ledger.close())
+            .await
+            .is_err()
+        {
+            tracing::error!("the ledger did not close in order");
+        }
+        self.house.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Signs the heads of every tenant whose lanes moved.
+async fn sign_heads(house: House) {
+    let seconds = house.config.ledger.checkpoint_seconds.0;
+    if seconds == 0 {
+        return;
+    }
+    let mut signed = BTreeMap::new();
+    loop {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        if let Err(error) = sign_moved(&house, &mut signed).await {
+            tracing::warn!(cause = %chain(&error), "heads could not be signed");
+        }
+    }
+}
+
+/// Where a tenant's lanes stood.
+type Heads = Vec<(LaneName, u64, Digest)>;
+
+async fn sign_moved(
+    house: &House,
+    signed: &mut BTreeMap<Tenant, Heads>,
+) -> Result<(), ombud_ledger::Error> {
+    let mut standing: BTreeMap<Tenant, Heads> = BTreeMap::new();
+    for head in house.ledger.read(|reader| reader.heads(None)).await? {
+        standing
+            .entry(head.tenant)
+            .or_default()
+            .push((head.lane, head.sequence, head.hash));
+    }
+    for (tenant, heads) in standing {
+        if signed.get(&tenant) != Some(&heads) {
+            house.ledger.checkpoint(&tenant, now_us()).await?;
+            signed.insert(tenant, heads);
+        }
+    }
+    Ok(())
+}
+
+/// Follows what other replicas, or a command, changed.
+async fn follow(house: House) {
+    let pause = Duration::from_millis(house.config.models.refresh_milliseconds.max(50));
+    loop {
+        tokio::time::sleep(pause).await;
+        if let Err(error) = house.ops.tick().await {
+            tracing::warn!(cause = %chain(&error), "what is deployed could not be looked at");
+        }
+    }
+}
+
+async fn sweep(house: House) {
+    loop {
+        if let Err(error) = house.store.sweep_sessions(now_us()).await {
+            tracing::warn!(cause = %chain(&error), "sessions that ended could not be removed");
+        }
+        if let Err(error) = house.store.sweep_idempotency(now_us()).await {
+            tracing::warn!(cause = %chain(&error), "old idempotency keys could not be removed");
+        }
+        tokio::time::sleep(SWEEP_EVERY).await;
+    }
+}

@@ -1,0 +1,8 @@
+//! The routes, from outside and without a socket; the socket itself where it is what is tested.
+
+mod access;
+mod front;
+mod issuers;
+mod people;
+mod socket;
+mod support;

@@ -1,0 +1,520 @@
+//! A question's way: route, cache, engine, ledger, answer.
+//!
+//! Nothing is answered that is not recorded: the answer waits for its record, or, where the deployment says so, at least for
+//! the ledger's acceptance. What is refused or fails is recorded too, without its body. A retry under an idempotency key gets
+//! the decision of the first try, read back from the ledger; its reasons are computed again, because what is kept in clear
+//! must not quote a person.
+
+use crate::answer::{AnswerText, Cached, Decision};
+use crate::canonical::{self, Reasons};
+use crate::error::{Error, Result};
+use crate::health::Happened;
+use crate::ops::{Caller, Ops};
+use crate::perform::new_id;
+use crate::routing::Route;
+use crate::warm::Warm;
+use ombud_core::{Digest, Explanation, ModelName, Row, Version};
+use ombud_ledger::record::Record;
+use ombud_ledger::{Clear, Entry, Kind, RecordId, Recorded, Subject, Tenant};
+use ombud_store::cache::CacheKey;
+use ombud_store::idempotency::{Reservation, Try};
+use ombud_store::{Environment, Recording};
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Rows of one batch; the ledger takes as many at once.
+pub const BATCH_ROWS_MAX: usize = 1_000;
+
+/// A question about one row.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub model: ModelName,
+    pub environment: Environment,
+    /// A version of the deployment, instead of the one that the shares choose.
+    pub version: Option<Version>,
+    /// Whom it is about.
+    pub subject: Option<Subject>,
+    /// What the model is given, as JSON.
+    pub input: Clear,
+    pub explain: bool,
+    pub use_cache: bool,
+    pub idempotency_key: Option<String>,
+}
+
+/// Questions about many rows, answered by one deployment.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub model: ModelName,
+    pub environment: Environment,
+    pub version: Option<Version>,
+    pub rows: Vec<BatchRow>,
+    pub explain: bool,
+}
+
+/// A row of a batch.
+#[derive(Debug, Clone)]
+pub struct BatchRow {
+    pub subject: Option<Subject>,
+    pub input: Clear,
+}
+
+/// A row with its answer, before it is recorded.
+struct Answered {
+    row: Row,
+    answer: AnswerText,
+    explanation: Option<Explanation>,
+    cache_hit: bool,
+    /// Where the answer may be kept; none when it came from there or is not to be.
+    keep: Option<CacheKey>,
+}
+
+impl Ops {
+    /// Answers one question.
+    pub async fn decide(&self, tenant: &Tenant, caller: &Caller, ask: Ask) -> Result<Decision> {
+        let fresh = new_id(self.now_us())?;
+        let Some(key) = &ask.idempotency_key else {
+            return self.decide_once(tenant, caller, &ask, fresh).await;
+        };
+        let reservation = self.reserve(tenant, caller, &ask, key, fresh).await?;
+        let id = reservation.decision();
+        if let Reservation::Again(_) = reservation
+            && let Some(record) = self.recorded(tenant, id).await?
+        {
+            return self.replay(tenant, &ask, record).await;
+        }
+        match self.decide_once(tenant, caller, &ask, id).await {
+            // Another try of the same request was faster between our look and our record.
+            Err(Error::Ledger(ombud_ledger::Error::Repeated { .. })) => {
+                let record = self.recorded(tenant, id).await?;
+                self.replay(tenant, &ask, record.ok_or(Error::Unreadable { id })?)
+                    .await
+            }
+            Err(
+                error @ (Error::Refused(_) | Error::NotDeployed { .. } | Error::NotServed { .. }),
+            ) => {
+                let store = &self.shared.registry.store;
+                store.release(tenant, &caller.principal, key, id).await?;
+                Err(error)
+            }
+            other => other,
+        }
+    }
+
+    /// Answers many questions; a row that cannot be answered is an error beside the answers. All records are durable
+    /// together, or the whole batch is refused.
+    pub async fn decide_batch(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        batch: Batch,
+    ) -> Result<Vec<Result<Decision>>> {
+        let rows = batch.rows.len();
+        if rows == 0 {
+            return Err(Error::NoRows);
+        }
+        if rows > BATCH_ROWS_MAX {
+            let rows_max = BATCH_ROWS_MAX;
+            return Err(Error::TooManyRows { rows, rows_max });
+        }
+        let started = Instant::now();
+        let time_us = self.now_us();
+        let mut routed = Vec::with_capacity(rows);
+        for row in batch.rows {
+            let ask = Ask {
+                model: batch.model.clone(),
+                environment: batch.environment.clone(),
+                version: batch.version,
+                subject: row.subject,
+                input: row.input,
+                explain: batch.explain,
+                use_cache: false,
+                idempotency_key: None,
+            };
+            let id = new_id(time_us)?;
+            let route = self.route(tenant, &ask, id);
+            routed.push((ask, id, route));
+        }
+        // A thousand rows are more than a worker that answers others may be kept busy with.
+        let compute = move || -> Vec<(Ask, RecordId, Result<(Route, Answered)>)> {
+            let answer = |(ask, id, route): (Ask, RecordId, Result<Route>)| {
+                let answered = route.and_then(|route| {
+                    let answered = compute(&route.warm, &ask)?;
+                    Ok((route, answered))
+                });
+                (ask, id, answered)
+            };
+            routed.into_iter().map(answer).collect()
+        };
+        let computed = tokio::task::spawn_blocking(compute).await;
+        let computed = computed.map_err(|_| Error::Interrupted)?;
+        let latency_us = micros(started) / rows as u64;
+        let entries = computed
+            .iter()
+            .map(|(ask, id, answered)| match answered {
+                Ok((route, answered)) => {
+                    decision_entry(caller, ask, route, answered, *id, time_us, latency_us)
+                }
+                Err(error) => refused_entry(caller, ask, error, *id, time_us),
+            })
+            .collect();
+        let recorded = self.shared.ledger.append_all(tenant, entries).await?;
+        let decisions = computed.into_iter().zip(recorded);
+        let told = decisions.map(|((ask, id, answered), recorded)| {
+            let (route, answered) = answered?;
+            Ok(self.tell(ask, route, answered, id, latency_us, Some(recorded)))
+        });
+        Ok(told.collect())
+    }
+
+    async fn decide_once(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        ask: &Ask,
+        id: RecordId,
+    ) -> Result<Decision> {
+        let started = Instant::now();
+        let time_us = self.now_us();
+        let found = match self.route(tenant, ask, id) {
+            Ok(route) => match self.answer(tenant, &route.warm, ask).await {
+                Ok(answered) => Ok((route, answered)),
+                Err(error) => Err((Some(route), error)),
+            },
+            Err(error) => Err((None, error)),
+        };
+        let (route, answered) = match found {
+            Ok(found) => found,
+            Err((route, error)) => {
+                let happened = match error {
+                    Error::Refused(_) => Happened::Refused,
+                    _ => Happened::Failed,
+                };
+                if let Some(route) = route {
+                    route.warm.counters.count(happened);
+                }
+                // A refusal has an id of its own: the try that is mended keeps the reserved one.
+                let entry = refused_entry(caller, ask, &error, new_id(time_us)?, time_us);
+                self.shared.ledger.append(tenant, entry).await?;
+                return Err(error);
+            }
+        };
+        let latency_us = micros(started);
+        let entry = decision_entry(caller, ask, &route, &answered, id, time_us, latency_us);
+        let recording = route.live.deployment.recording;
+        let (recorded, ()) = tokio::join!(
+            self.record(tenant, entry, recording),
+            self.keep(tenant, &answered)
+        );
+        let recorded = recorded.inspect_err(|_| route.warm.counters.count(Happened::Failed))?;
+        Ok(self.tell(ask.clone(), route, answered, id, latency_us, recorded))
+    }
+
+    fn route(&self, tenant: &Tenant, ask: &Ask, id: RecordId) -> Result<Route> {
+        // A question about nobody is spread by its own id.
+        let who = match &ask.subject {
+            Some(subject) => subject.expose().as_bytes(),
+            None => id.as_bytes().as_slice(),
+        };
+        let (model, environment) = (&ask.model, &ask.environment);
+        let routing = &self.shared.routing;
+        routing.route(tenant, model, environment, ask.version, who)
+    }
+
+    async fn answer(&self, tenant: &Tenant, warm: &Arc<Warm>, ask: &Ask) -> Result<Answered> {
+        if !ask.use_cache {
+            return compute(warm, ask);
+        }
+        let row = parse(warm, ask)?;
+        let reasons = if ask.explain {
+            Reasons::Wanted
+        } else {
+            Reasons::NotWanted
+        };
+        let key = CacheKey {
+            bundle: warm.registered.digest,
+            input: canonical::digest(&row, reasons),
+        };
+        let found = self.shared.cache.get(tenant, &key).await;
+        // An answer that cannot be read, of an older program perhaps, is as good as none.
+        if let Some(cached) = found.and_then(|bytes| serde_json::from_slice::<Cached>(&bytes).ok())
+        {
+            return Ok(Answered {
+                row,
+                answer: cached.answer,
+                explanation: cached.explanation,
+                cache_hit: true,
+                keep: None,
+            });
+        }
+        let mut answered = compute_row(warm, row, ask.explain)?;
+        answered.keep = Some(key);
+        Ok(answered)
+    }
+
+    async fn record(
+        &self,
+        tenant: &Tenant,
+        entry: Entry,
+        recording: Recording,
+    ) -> Result<Option<Recorded>> {
+        match recording {
+            Recording::BeforeAnswer => Ok(Some(self.shared.ledger.append(tenant, entry).await?)),
+            Recording::After => {
+                // Accepted is queued: the writer finishes it whether or not anybody waits.
+                drop(self.shared.ledger.submit(tenant, vec![entry])?);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn keep(&self, tenant: &Tenant, answered: &Answered) {
+        let Some(key) = &answered.keep else { return };
+        let cached = Cached {
+            answer: answered.answer.clone(),
+            explanation: answered.explanation.clone(),
+        };
+        if let Ok(bytes) = serde_json::to_vec(&cached) {
+            self.shared.cache.put(tenant, key, bytes.into()).await;
+        }
+    }
+
+    /// Counts, hands the row to the shadow, and puts the decision into words.
+    fn tell(
+        &self,
+        ask: Ask,
+        route: Route,
+        answered: Answered,
+        id: RecordId,
+        latency_us: u64,
+        recorded: Option<Recorded>,
+    ) -> Decision {
+        let cache_hit = answered.cache_hit;
+        route.warm.counters.count(Happened::Answered {
+            latency_us,
+            cache_hit,
+        });
+        if let Some(shadow) = route.live.shadow() {
+            let seen = shadow_row(&route.warm, shadow, answered.row, &ask);
+            if let Some(row) = seen {
+                let prediction = answered.answer.prediction.clone();
+                self.shared.shadows.see(Arc::clone(shadow), row, prediction);
+            }
+        }
+        let registered = &route.warm.registered;
+        Decision {
+            id,
+            model: ask.model,
+            version: registered.version,
+            label: registered.label.clone(),
+            bundle: registered.digest,
+            environment: ask.environment,
+            answer: answered.answer,
+            explanation: answered.explanation,
+            cache_hit,
+            latency_us,
+            recorded,
+            is_replayed: false,
+        }
+    }
+
+    async fn reserve(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        ask: &Ask,
+        key: &str,
+        fresh: RecordId,
+    ) -> Result<Reservation> {
+        let subject = match ask.subject.clone() {
+            Some(subject) => {
+                let owner = tenant.clone();
+                let find =
+                    move |reader: &ombud_ledger::Reader| reader.subject_reference(&owner, &subject);
+                self.shared.ledger.read(find).await?
+            }
+            None => None,
+        };
+        let came = Try {
+            principal: &caller.principal,
+            key,
+            request: request_digest(ask),
+            fresh,
+            subject,
+        };
+        let store = &self.shared.registry.store;
+        Ok(store.reserve(tenant, came, self.now_us()).await?)
+    }
+
+    /// The record of a decision, when it has one.
+    pub(crate) async fn recorded(&self, tenant: &Tenant, id: RecordId) -> Result<Option<Record>> {
+        let owner = tenant.clone();
+        let found = self
+            .shared
+            .ledger
+            .read(move |reader| reader.record(&owner, &id))
+            .await;
+        match found {
+            Ok(record) => Ok(Some(record)),
+            Err(ombud_ledger::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells a recorded decision again.
+    async fn replay(&self, tenant: &Tenant, ask: &Ask, record: Record) -> Result<Decision> {
+        let unreadable = || Error::Unreadable { id: record.id };
+        let answer = record.answer.as_deref().ok_or_else(unreadable)?;
+        let answer: AnswerText = serde_json::from_str(answer).map_err(|_| unreadable())?;
+        let (model, version) = record
+            .model
+            .clone()
+            .zip(record.version)
+            .ok_or_else(unreadable)?;
+        let store = &self.shared.registry.store;
+        let registered = store.version(tenant, &model, version).await?;
+        let explanation = match ask.explain {
+            true => self.explain_again(tenant, &model, version, ask).await?,
+            false => None,
+        };
+        Ok(Decision {
+            id: record.id,
+            label: registered.label,
+            bundle: registered.digest,
+            environment: ask.environment.clone(),
+            answer,
+            explanation,
+            cache_hit: record.cache_hit.unwrap_or_default(),
+            latency_us: record.latency_us.unwrap_or_default(),
+            recorded: Some(Recorded {
+                id: record.id,
+                lane: record.lane,
+                sequence: record.sequence,
+                hash: record.hash,
+            }),
+            is_replayed: true,
+            model,
+            version,
+        })
+    }
+
+    /// The reasons of the version that answered; the same input gives the same ones.
+    async fn explain_again(
+        &self,
+        tenant: &Tenant,
+        model: &ModelName,
+        version: Version,
+        ask: &Ask,
+    ) -> Result<Option<Explanation>> {
+        let routing = &self.shared.routing;
+        let warm = routing.warm(tenant, model, version, self.now_us()).await?;
+        let row = parse(&warm, ask)?;
+        let answer = warm.model.predict(&row);
+        Ok(Some(warm.model.explain(&row, &answer)))
+    }
+}
+
+fn parse(warm: &Warm, ask: &Ask) -> Result<Row> {
+    warm.model.row(ask.input.expose()).map_err(Error::Refused)
+}
+
+fn compute(warm: &Warm, ask: &Ask) -> Result<Answered> {
+    compute_row(warm, parse(warm, ask)?, ask.explain)
+}
+
+fn compute_row(warm: &Warm, row: Row, explain: bool) -> Result<Answered> {
+    let model = &warm.model;
+    let raw = model.predict(&row);
+    let answer = AnswerText::of(model, &raw).ok_or(Error::NoAnswer)?;
+    let explanation = explain.then(|| model.explain(&row, &raw));
+    Ok(Answered {
+        row,
+        answer,
+        explanation,
+        cache_hit: false,
+        keep: None,
+    })
+}
+
+/// The row as the shadow reads it: its schema may be another, and codes would then mean other values.
+fn shadow_row(warm: &Warm, shadow: &Warm, row: Row, ask: &Ask) -> Option<Row> {
+    if warm.model.schema() == shadow.model.schema() {
+        return Some(row);
+    }
+    match shadow.model.row(ask.input.expose()) {
+        Ok(row) => Some(row),
+        Err(_) => {
+            shadow.counters.count(Happened::Refused);
+            None
+        }
+    }
+}
+
+fn decision_entry(
+    caller: &Caller,
+    ask: &Ask,
+    route: &Route,
+    answered: &Answered,
+    id: RecordId,
+    time_us: i64,
+    latency_us: u64,
+) -> Entry {
+    let registered = &route.warm.registered;
+    let explanation = answered.explanation.as_ref();
+    let explanation = explanation.and_then(|reasons| serde_json::to_vec(reasons).ok());
+    Entry {
+        model: Some(ask.model.clone()),
+        version: Some(registered.version),
+        bundle: Some(registered.digest),
+        environment: Some(ask.environment.to_string()),
+        subject: ask.subject.clone(),
+        input: Some(ask.input.clone()),
+        answer: serde_json::to_string(&answered.answer).ok(),
+        confidence: answered.answer.confidence,
+        explanation: explanation.map(Clear::new),
+        latency_us: Some(latency_us),
+        cache_hit: Some(answered.cache_hit),
+        ..caller.entry(id, Kind::Decision, time_us)
+    }
+}
+
+/// What is kept of a question that was not answered: that it came, from whom, and whose fault it was. Not its body, and not
+/// the faults, which quote it.
+fn refused_entry(caller: &Caller, ask: &Ask, error: &Error, id: RecordId, time_us: i64) -> Entry {
+    let (kind, faults) = match error {
+        Error::Refused(refusal) => (Kind::Refused, refusal.count),
+        Error::NotDeployed { .. } | Error::NotServed { .. } => (Kind::Refused, 0),
+        _ => (Kind::Failed, 0),
+    };
+    let detail = serde_json::json!({ "class": format!("{:?}", error.class()), "faults": faults });
+    Entry {
+        model: Some(ask.model.clone()),
+        version: ask.version,
+        environment: Some(ask.environment.to_string()),
+        detail: Some(detail.to_string()),
+        ..caller.entry(id, kind, time_us)
+    }
+}
+
+/// What makes two requests the same one.
+fn request_digest(ask: &Ask) -> Digest {
+    let mut hasher = Sha256::new();
+    let version = ask.version.map_or(0, Version::get).to_be_bytes();
+    let subject = ask.subject.as_ref().map_or("", Subject::expose);
+    for part in [
+        ask.model.as_str().as_bytes(),
+        ask.environment.as_str().as_bytes(),
+        &version,
+        &[u8::from(ask.explain), u8::from(ask.subject.is_some())],
+        subject.as_bytes(),
+        ask.input.expose(),
+    ] {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    Digest::new(hasher.finalize().into())
+}
+
+fn micros(started: Instant) -> u64 {
+    started.elapsed().as_micros() as u64
+}

@@ -1,0 +1,100 @@
+//! Everything that can go wrong here, with whose mistake it was.
+
+use crate::deploy::DeployError;
+use ombud_core::{Class, ModelName, Refusal, Version};
+use ombud_engine::ModelError;
+use ombud_ledger::RecordId;
+use ombud_store::cache::CacheError;
+use ombud_store::{Environment, RegistryError};
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("nothing of {model} is deployed to {environment}")]
+    NotDeployed {
+        model: ModelName,
+        environment: Environment,
+    },
+    #[error("version {version} of {model} is not part of its deployment to {environment}")]
+    NotServed {
+        model: ModelName,
+        version: Version,
+        environment: Environment,
+    },
+    #[error("the input cannot be accepted")]
+    Refused(#[source] Refusal),
+    #[error("{rows} rows at once; at most {rows_max}")]
+    TooManyRows { rows: usize, rows_max: usize },
+    #[error("the batch is empty")]
+    NoRows,
+    #[error("the model gave an answer that is no number")]
+    NoAnswer,
+    #[error("the decision {id} was recorded, and its record cannot be read as an answer")]
+    Unreadable { id: RecordId },
+    #[error("{id} is no decision of a model")]
+    NoDecision { id: RecordId },
+    #[error("several decisions about this person fit that time; name one by its id")]
+    Ambiguous,
+    #[error("no decision about this person fits that time")]
+    NoMatch,
+    #[error("the work was interrupted")]
+    Interrupted,
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    #[error("version {version} of {model} cannot be put to work")]
+    Load {
+        model: ModelName,
+        version: Version,
+        #[source]
+        source: ModelError,
+    },
+    #[error("version {version} of {model} did not pass its self-test: {reason}")]
+    SelfTest {
+        model: ModelName,
+        version: Version,
+        reason: String,
+    },
+    #[error(transparent)]
+    Store(#[from] ombud_store::Error),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Ledger(#[from] ombud_ledger::Error),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// What the functions of this room give.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Whose mistake it was.
+    pub fn class(&self) -> Class {
+        match self {
+            Error::NotDeployed { .. }
+            | Error::NotServed { .. }
+            | Error::NoDecision { .. }
+            | Error::NoMatch => Class::NotFound,
+            Error::Refused(_) | Error::NoRows => Class::Invalid,
+            Error::TooManyRows { .. } => Class::TooLarge,
+            Error::Ambiguous => Class::Conflict,
+            Error::NoAnswer | Error::Interrupted => Class::Internal,
+            Error::Unreadable { .. } | Error::SelfTest { .. } => Class::Corrupt,
+            Error::Deploy(source) => source.class(),
+            Error::Load { source, .. } => source.class(),
+            Error::Store(source) => source.class(),
+            Error::Registry(source) => source.class(),
+            Error::Ledger(source) => source.class(),
+            Error::Cache(source) => source.class(),
+        }
+    }
+
+    /// When trying again can help, in milliseconds.
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Error::Ledger(source) => source.retry_after_ms(),
+            Error::Store(source) => source.retry_after_ms(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What the house does with models once they are trained: puts them to work, and answers with them.
+//!
+//! A deployment is changed in two steps: [`deploy`] decides, purely, what the new state is and why; [`perform`] warms what
+//! it needs, writes it down and puts it to work. A question goes one way: [`routing`] finds the version, [`decide`] asks the
+//! cache or the engine, records, and answers. Beside them stand [`outcomes`], [`subjects`] (export, erase, retention) and
+//! [`health`].
+//!
+//! The room knows no HTTP and no roles' tables: who may ask is decided above. The clock is handed in.
+
+pub mod answer;
+pub mod canonical;
+pub mod clock;
+pub mod decide;
+pub mod deploy;
+pub mod error;
+pub mod health;
+pub mod ops;
+pub mod outcomes;
+pub mod perform;
+pub mod routing;
+pub mod shadow;
+pub mod subjects;
+pub mod traffic;
+pub mod warm;
+
+pub use answer::{AnswerText, Decision};
+pub use clock::{Clock, SystemClock};
+pub use decide::{Ask, Batch, BatchRow};
+pub use deploy::{DeployError, Force, Order};
+pub use error::Error;
+pub use ops::{Caller, Ops, Options};

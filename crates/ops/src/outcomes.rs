@@ -1,0 +1,153 @@
+//! Outcomes: what really happened, joined to the decision it is about.
+//!
+//! The decision is named by its id, or by the person, the model and a time. What a late, repeated or contradicting report
+//! becomes is the store's ([`ombud_store::outcome`]); that it came is on record.
+
+use crate::error::{Error, Result};
+use crate::ops::{Caller, Ops};
+use crate::perform::new_id;
+use ombud_core::ModelName;
+use ombud_ledger::reader::Query;
+use ombud_ledger::record::Record;
+use ombud_ledger::{Kind, RecordId, Subject, Tenant};
+use ombud_store::Environment;
+use ombud_store::outcome::{FreeText, Kept, NewOutcome};
+use serde_json::json;
+
+/// Reports that may come at once.
+pub const REPORTS_AT_ONCE_MAX: usize = 1_000;
+
+/// A report.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub about: About,
+    /// What happened, in the model's own terms: a class, labels, a number or a segment.
+    pub value: serde_json::Value,
+    pub note: Option<FreeText>,
+    /// When it was observed.
+    pub observed_us: i64,
+}
+
+/// Which decision a report is about.
+#[derive(Debug, Clone)]
+pub enum About {
+    Decision(RecordId),
+    /// The one decision of a model about a person within a time: from, until.
+    Person {
+        subject: Subject,
+        model: ModelName,
+        from_us: i64,
+        until_us: i64,
+    },
+}
+
+/// A report that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    pub decision: RecordId,
+    pub kept: Kept,
+}
+
+impl Ops {
+    /// Takes one report.
+    pub async fn report(&self, tenant: &Tenant, caller: &Caller, report: Report) -> Result<Taken> {
+        let record = self.meant(tenant, &report.about).await?;
+        let id = record.id;
+        let no_decision = || Error::NoDecision { id };
+        let (model, version) = record
+            .model
+            .clone()
+            .zip(record.version)
+            .ok_or_else(no_decision)?;
+        let environment = record.environment.as_deref().ok_or_else(no_decision)?;
+        let now_us = self.now_us();
+        let outcome = NewOutcome {
+            decision: id,
+            value: report.value,
+            note: report.note,
+            model: model.clone(),
+            version,
+            environment: Environment::new(environment).map_err(|_| no_decision())?,
+            subject: record.subject,
+            decided_us: record.time_us,
+            observed_us: report.observed_us,
+            reported_by: caller.principal.clone(),
+        };
+        let store = &self.shared.registry.store;
+        let kept = store.add_outcome(tenant, outcome, now_us).await?;
+        let mut entry = caller.entry(new_id(now_us)?, Kind::Outcome, now_us);
+        entry.model = Some(model);
+        entry.version = Some(version);
+        entry.environment = record.environment;
+        let standing = kept.standing.as_str();
+        let detail =
+            json!({ "decision": id.to_string(), "standing": standing, "late": kept.is_late });
+        entry.detail = Some(detail.to_string());
+        self.shared.ledger.append(tenant, entry).await?;
+        Ok(Taken { decision: id, kept })
+    }
+
+    /// Takes many; each is taken or refused for itself.
+    pub async fn report_all(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        reports: Vec<Report>,
+    ) -> Result<Vec<Result<Taken>>> {
+        let rows = reports.len();
+        if rows > REPORTS_AT_ONCE_MAX {
+            let rows_max = REPORTS_AT_ONCE_MAX;
+            return Err(Error::TooManyRows { rows, rows_max });
+        }
+        let mut taken = Vec::with_capacity(rows);
+        for report in reports {
+            taken.push(self.report(tenant, caller, report).await);
+        }
+        Ok(taken)
+    }
+
+    /// The decision that a report means.
+    async fn meant(&self, tenant: &Tenant, about: &About) -> Result<Record> {
+        match about {
+            About::Decision(id) => {
+                let record = self.recorded(tenant, *id).await?;
+                let is_decision = |record: &Record| record.kind == Kind::Decision;
+                record
+                    .filter(is_decision)
+                    .ok_or(Error::NoDecision { id: *id })
+            }
+            About::Person {
+                subject,
+                model,
+                from_us,
+                until_us,
+            } => {
+                let (owner, subject) = (tenant.clone(), subject.clone());
+                let query = Query {
+                    model: Some(model.clone()),
+                    kind: Some(Kind::Decision),
+                    from_us: *from_us,
+                    until_us: *until_us,
+                    limit: 2,
+                    ..Query::default()
+                };
+                let find = move |reader: &ombud_ledger::Reader| {
+                    let Some(person) = reader.subject_reference(&owner, &subject)? else {
+                        return Ok(Vec::new());
+                    };
+                    let query = Query {
+                        subject: Some(person),
+                        ..query
+                    };
+                    Ok(reader.page(&owner, &query)?.records)
+                };
+                let mut found = self.shared.ledger.read(find).await?;
+                match (found.pop(), found.is_empty()) {
+                    (Some(record), true) => Ok(record),
+                    (Some(_), false) => Err(Error::Ambiguous),
+                    (None, _) => Err(Error::NoMatch),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Finds the version that answers: a table in memory, replaced whole, never locked while anybody computes.
+//!
+//! Every replica has one. It is filled at start, changed by whoever deploys here, and compared each second with the counts
+//! that the store keeps ([`Routing::tick`]), so that a deployment through one replica is at work on all within two. A version
+//! that cannot be loaded changes nothing: what served goes on serving, and the failure is told by [`Routing::failures`].
+
+use crate::error::{Error, Result};
+use crate::traffic;
+use crate::warm::{self, Warm};
+use ombud_core::{ModelName, Version};
+use ombud_ledger::Tenant;
+use ombud_store::store::Topic;
+use ombud_store::{Deployment, Environment, Registry};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// How often other replicas' changes are looked for.
+pub const TICK_US: i64 = 1_000_000;
+/// How long a tenant whose version could not be loaded is left alone.
+const RETRY_US: i64 = 5_000_000;
+
+/// A deployment with everything it needs at hand.
+#[derive(Debug)]
+pub struct Live {
+    pub deployment: Deployment,
+    versions: HashMap<Version, Arc<Warm>>,
+}
+
+/// Where a question goes.
+#[derive(Debug, Clone)]
+pub struct Route {
+    pub live: Arc<Live>,
+    pub warm: Arc<Warm>,
+}
+
+/// The table of what is at work here.
+#[derive(Debug)]
+pub struct Routing {
+    registry: Registry,
+    table: RwLock<Arc<Table>>,
+    /// One reload at a time; questions never wait for it.
+    reloading: tokio::sync::Mutex<Seen>,
+}
+
+type Place = (Tenant, ModelName, Environment);
+
+#[derive(Debug, Default, Clone)]
+struct Table {
+    live: HashMap<Place, Arc<Live>>,
+    failures: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    revisions: HashMap<Tenant, i64>,
+    retry_us: HashMap<Tenant, i64>,
+}
+
+impl Live {
+    /// A version that is at hand here, whatever its share.
+    pub fn version(&self, version: Version) -> Option<&Arc<Warm>> {
+        self.versions.get(&version)
+    }
+
+    /// The one that sees the same rows and answers nobody.
+    pub fn shadow(&self) -> Option<&Arc<Warm>> {
+        self.version(self.deployment.traffic.shadow()?)
+    }
+}
+
+impl Routing {
+    /// An empty table; [`Routing::tick`] fills it.
+    pub fn new(registry: Registry) -> Self {
+        Routing {
+            registry,
+            table: RwLock::default(),
+            reloading: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The version that answers about somebody, or the one that was asked for when the deployment has it.
+    pub fn route(
+        &self,
+        tenant: &Tenant,
+        model: &ModelName,
+        environment: &Environment,
+        version: Option<Version>,
+        who: &[u8],
+    ) -> Result<Route> {
+        let live = self.live(tenant, model, environment)?;
+        let traffic = &live.deployment.traffic;
+        let chosen = match version {
+            Some(version) => version,
+            None => {
+                let place = traffic::place(tenant, model, environment, who);
+                traffic::choose(traffic.active(), place).ok_or_else(|| Error::NotDeployed {
+                    model: model.clone(),
+                    environment: environment.clone(),
+                })?
+            }
+        };
+        let warm = live.version(chosen).map(Arc::clone);
+        let warm = warm.ok_or_else(|| Error::NotServed {
+            model: model.clone(),
+            version: chosen,
+            environment: environment.clone(),
+        })?;
+        Ok(Route { live, warm })
+    }
+
+    /// A deployment at work here.
+    pub fn live(
+        &self,
+        tenant: &Tenant,
+        model: &ModelName,
+        environment: &Environment,
+    ) -> Result<Arc<Live>> {
+        let place = (tenant.clone(), model.clone(), environment.clone());
+        let live = self.table().live.get(&place).map(Arc::clone);
+        live.ok_or_else(|| Error::NotDeployed {
+            model: model.clone(),
+            environment: environment.clone(),
+        })
+    }
+
+    /// Everything of a tenant that is at work here, in order of names.
+    pub fn all_live(&self, tenant: &Tenant) -> Vec<Arc<Live>> {
+        let table = self.table();
+        let theirs = table.live.iter().filter(|(place, _)| place.0 == *tenant);
+        let mut found: Vec<Arc<Live>> = theirs.map(|(_, live)| Arc::clone(live)).collect();
+        found.sort_by(|a, b| {
+            let key = |live: &Live| {
+                (
+                    live.deployment.model.clone(),
+                    live.deployment.environment.clone(),
+                )
+            };
+            key(a).cmp(&key(b))
+        });
+        found
+    }
+
+    /// What could not be put to work here and why, by `tenant/model/environment`. For operators of the house.
+    pub fn failures(&self) -> BTreeMap<String, String> {
+        self.table().failures.clone()
+    }
+
+    /// Looks whether another replica changed anything, and follows. Returns when to look again.
+    pub async fn tick(&self, now_us: i64) -> Result<i64> {
+        let revisions = self.registry.store.revisions(Topic::Deployments).await?;
+        let mut seen = self.reloading.lock().await;
+        for (tenant, revision) in revisions {
+            let is_known = seen.revisions.get(&tenant) == Some(&revision);
+            let is_resting = seen
+                .retry_us
+                .get(&tenant)
+                .is_some_and(|retry| now_us < *retry);
+            if is_known || is_resting {
+                continue;
+            }
+            if self.reload(&tenant, &[], now_us).await? {
+                seen.revisions.insert(tenant.clone(), revision);
+                seen.retry_us.remove(&tenant);
+            } else {
+                seen.retry_us.insert(tenant, now_us + RETRY_US);
+            }
+        }
+        Ok(now_us + TICK_US)
+    }
+
+    /// Follows a change that was made here, with versions that were warmed for it.
+    pub async fn follow(&self, tenant: &Tenant, warmed: &[Arc<Warm>], now_us: i64) -> Result<()> {
+        let _alone = self.reloading.lock().await;
+        self.reload(tenant, warmed, now_us).await.map(drop)
+    }
+
+    /// A version at hand, taken from the table when it is there.
+    pub async fn warm(
+        &self,
+        tenant: &Tenant,
+        model: &ModelName,
+        version: Version,
+        now_us: i64,
+    ) -> Result<Arc<Warm>> {
+        if let Some(warm) = self.find(tenant, model, version) {
+            return Ok(warm);
+        }
+        let registered = self.registry.store.version(tenant, model, version).await?;
+        let warm = warm::load(&self.registry, tenant, registered, now_us).await?;
+        Ok(Arc::new(warm))
+    }
+
+    /// Makes a tenant's part of the table what the store says; whether all of it could be.
+    async fn reload(&self, tenant: &Tenant, warmed: &[Arc<Warm>], now_us: i64) -> Result<bool> {
+        let deployments = self.registry.store.deployments(tenant).await?;
+        let mut next = Table::clone(&self.table());
+        let before = next.live.clone();
+        next.live.retain(|place, _| place.0 != *tenant);
+        let start = format!("{tenant}/");
+        next.failures.retain(|name, _| !name.starts_with(&start));
+        let mut is_whole = true;
+        for deployment in deployments {
+            let place = (
+                tenant.clone(),
+                deployment.model.clone(),
+                deployment.environment.clone(),
+            );
+            let name = format!("{tenant}/{}/{}", deployment.model, deployment.environment);
+            match self.bring_up(tenant, deployment, warmed, now_us).await {
+                Ok(live) => {
+                    next.live.insert(place, Arc::new(live));
+                }
+                Err(error) => {
+                    is_whole = false;
+                    next.failures.insert(name, error.to_string());
+                    if let Some(old) = before.get(&place) {
+                        next.live.insert(place, Arc::clone(old));
+                    }
+                }
+            }
+        }
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        Ok(is_whole)
+    }
+
+    async fn bring_up(
+        &self,
+        tenant: &Tenant,
+        deployment: Deployment,
+        warmed: &[Arc<Warm>],
+        now_us: i64,
+    ) -> Result<Live> {
+        let mut versions = HashMap::new();
+        for version in deployment.traffic.versions() {
+            let is_it = |warm: &&Arc<Warm>| {
+                warm.registered.model == deployment.model && warm.registered.version == version
+            };
+            let warm = match warmed.iter().find(is_it) {
+                Some(warm) => Arc::clone(warm),
+                None => {
+                    self.warm(tenant, &deployment.model, version, now_us)
+                        .await?
+                }
+            };
+            versions.insert(version, warm);
+        }
+        Ok(Live {
+            deployment,
+            versions,
+        })
+    }
+
+    fn find(&self, tenant: &Tenant, model: &ModelName, version: Version) -> Option<Arc<Warm>> {
+        let table = self.table();
+        let theirs = table
+            .live
+            .iter()
+            .filter(|(place, _)| place.0 == *tenant && place.1 == *model);
+        let found = theirs.filter_map(|(_, live)| live.version(version)).next();
+        found.map(Arc::clone)
+    }
+
+    fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,123 @@
+//! A version at work: its bundle verified, its engine built, its first answers given to nobody.
+//!
+//! All of it happens on a thread that may block, before any question can reach the version.
+
+use crate::answer::AnswerText;
+use crate::error::{Error, Result};
+use crate::health::Counters;
+use ombud_core::schema::{Bounds, Feature, Kind, Schema};
+use ombud_engine::{Bundle, Model};
+use ombud_ledger::Tenant;
+use ombud_store::Registry;
+use ombud_store::version::Registered;
+use serde_json::{Map, Value, json};
+
+/// Answers given before the first real one, so that caches of code and data are filled.
+const WARMING_ANSWERS: usize = 8;
+
+/// A version that can answer at once.
+#[derive(Debug)]
+pub struct Warm {
+    pub registered: Registered,
+    pub model: Model,
+    pub counters: Counters,
+    /// When it was put to work on this replica.
+    pub since_us: i64,
+}
+
+/// Reads, verifies, builds and tries a version.
+pub async fn load(
+    registry: &Registry,
+    tenant: &Tenant,
+    registered: Registered,
+    now_us: i64,
+) -> Result<Warm> {
+    let bundle = registry.bundle(tenant, &registered).await?;
+    let built = tokio::task::spawn_blocking(move || build(bundle, registered, now_us));
+    built.await.map_err(|_| Error::Interrupted)?
+}
+
+fn build(bundle: Bundle, registered: Registered, now_us: i64) -> Result<Warm> {
+    let model = Model::from_bundle(bundle).map_err(|source| Error::Load {
+        model: registered.model.clone(),
+        version: registered.version,
+        source,
+    })?;
+    self_test(&model).map_err(|reason| Error::SelfTest {
+        model: registered.model.clone(),
+        version: registered.version,
+        reason,
+    })?;
+    Ok(Warm {
+        registered,
+        model,
+        counters: Counters::default(),
+        since_us: now_us,
+    })
+}
+
+/// Asks a question that fits the schema: the answer must be whole, the same each time, and have reasons.
+fn self_test(model: &Model) -> std::result::Result<(), String> {
+    let question = sample(model.schema());
+    let row = model
+        .parser()
+        .parse_value(&question)
+        .map_err(|refusal| format!("its own schema refuses a row made from it: {refusal}"))?;
+    let first = model.predict(&row);
+    AnswerText::of(model, &first).ok_or("its answer is no number")?;
+    for _ in 1..WARMING_ANSWERS {
+        if model.predict(&row) != first {
+            return Err("one question has two answers".to_owned());
+        }
+    }
+    let reasons = model.explain(&row, &first);
+    let is_finite = |weight: f64| weight.is_finite();
+    if !is_finite(reasons.base)
+        || !reasons
+            .contributions
+            .iter()
+            .all(|reason| is_finite(reason.weight))
+    {
+        return Err("its reasons are no numbers".to_owned());
+    }
+    Ok(())
+}
+
+/// A row that fits a schema, made from nothing but the schema.
+pub fn sample(schema: &Schema) -> Value {
+    let mut row = Value::Object(Map::new());
+    for feature in schema.features() {
+        put(&mut row, feature);
+    }
+    row
+}
+
+fn put(row: &mut Value, feature: &Feature) {
+    let mut place = row;
+    for step in feature.path.steps() {
+        if !place.is_object() {
+            *place = Value::Object(Map::new());
+        }
+        place = &mut place[step.as_str()];
+    }
+    *place = sample_value(&feature.kind);
+}
+
+fn sample_value(kind: &Kind) -> Value {
+    match kind {
+        Kind::Number { bounds } => json!(inside(bounds)),
+        Kind::Ordinal { levels } => json!(levels.first()),
+        Kind::Category { values, .. } => json!(values.first()),
+        Kind::Text => json!("a text"),
+        Kind::Sequence { steps, bounds } => json!(vec![inside(bounds); *steps]),
+    }
+}
+
+fn inside(bounds: &Bounds) -> f64 {
+    match (bounds.min, bounds.max) {
+        (Some(min), Some(max)) => min + (max - min) / 2.0,
+        (Some(min), None) => min.max(0.0),
+        (None, Some(max)) => max.min(0.0),
+        (None, None) => 0.0,
+    }
+}

@@ -1,0 +1,12 @@
+//! The contract, noun by noun. Every promise runs on every implementation.
+
+mod artifacts;
+mod cache;
+mod database;
+mod deployments;
+mod idempotency;
+mod isolation;
+mod jobs;
+mod outcomes;
+mod principals;
+mod registry;
