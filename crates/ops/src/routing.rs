@@ -99,7 +99,9 @@ impl Routing {
             Some(version) => {
                 let mut serving = traffic.active().iter().chain(traffic.previous());
                 let serves = serving.any(|share| share.version == version);
-                serves.then_some(version).ok_or_else(|| not_served(version))?
+                serves
+                    .then_some(version)
+                    .ok_or_else(|| not_served(version))?
             }
             None => {
                 let place = traffic::place(tenant, model, environment, who);
