@@ -51,4 +51,5 @@ def record(model, rows, labels, difference):
     if path:
         told = "-" if labels is None else f"{labels:.4f}"
         with open(path, "a") as table:
-            table.write(f"| {model} | {rows} | {told} | {difference:.1e} |\n")
+            far = "-" if difference is None else f"{difference:.1e}"
+            table.write(f"| {model} | {rows} | {told} | {far} |\n")

@@ -81,22 +81,27 @@ def check_classes(name, model, rows, found, there):
     told = found["segment" if "segment" in found else "prediction"].astype(str).to_numpy()
     label = labels_of(there).astype(str)
     shares = found[[column for column in found if column.startswith("p_")]].to_numpy(float)
-    shares_there = scores_of(there)
-    is_table = shares_there is not None and shares_there.shape == shares.shape
-    record(name, len(rows), (told == label).mean(), far(shares, shares_there) if is_table else 0.0)
+    equal = (told == label).mean()
     if model is None:
-        assert (told == label).all()
-        assert far(shares, scores_of(there)) <= TOLERANCE
+        record(name, len(told), equal, far(shares, scores_of(there)))
+        assert equal == 1 and far(shares, scores_of(there)) <= TOLERANCE
         return
     own = np.asarray(model.predict(rows)).reshape(-1).astype(str)
     if name in OF_TWO_MINDS:
-        own = model.classes_[model.predict_proba(rows).argmax(1)].astype(str)
-    assert (told == own).all() or (told == label).all(), np.flatnonzero(told != own)
-    if hasattr(model, "predict_proba") and "segment" not in found:
-        wanted = model.predict_proba(rows.astype(np.float64))
-        there = scores_of(there).reshape(wanted.shape)
-        # Where single precision carries onnxruntime itself away, ours may be no further from the estimator.
-        assert far(shares, wanted, there) <= TOLERANCE or far(shares, wanted) <= far(there, wanted)
+        shares_there = model.predict_proba(rows)
+        own = model.classes_[shares_there.argmax(1)].astype(str)
+        top = np.sort(shares_there, axis=1)
+        own = np.where(top[:, -1] - top[:, -2] <= TOLERANCE, told, own)
+    if not hasattr(model, "predict_proba") or "segment" in found:
+        record(name, len(told), max(equal, (told == own).mean()), None)
+        assert (told == own).all() or equal == 1, np.flatnonzero(told != own)
+        return
+    wanted = model.predict_proba(rows.astype(np.float64))
+    there = scores_of(there).reshape(wanted.shape)
+    record(name, len(told), max(equal, (told == own).mean()), far(shares, wanted, there))
+    assert (told == own).all() or equal == 1, [(row, wanted[row], shares[row]) for row in np.flatnonzero(told != own)]
+    # Where single precision carries onnxruntime itself away, ours may be no further from the estimator.
+    assert far(shares, wanted, there) <= TOLERANCE or far(shares, wanted) <= far(there, wanted)
 
 
 def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path):

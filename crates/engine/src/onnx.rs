@@ -2,8 +2,8 @@
 //!
 //! Our own evaluator, because no engine at hand has the `ai.onnx.ml` operators at a usable speed. Everything a file can
 //! get wrong is refused when it is opened, unknown operators by name, so that a request can only fail by its own numbers.
-//! Tree ensembles become a [`crate::forest`] wherever their splits allow. Neural nets are for another engine; which
-//! output of a graph means what to a person is the caller's to say.
+//! Tree ensembles become a [`crate::forest`] wherever their splits allow. Neural nets go to `rten` with the feature
+//! `neural-onnx`; which output of a graph means what to a person is the caller's to say.
 //!
 //! ```no_run
 //! use ombud_engine::onnx::{OnnxModel, Tensor};
@@ -24,6 +24,8 @@ mod ensemble;
 mod graph;
 mod linear;
 mod names;
+#[cfg(feature = "neural-onnx")]
+mod neural;
 mod operators;
 mod pattern;
 mod reduce;
@@ -40,7 +42,9 @@ mod walk;
 
 use std::collections::HashMap;
 
-use ombud_onnx::{Bytes, DecodeError, Limits, ModelProto, ValueInfoProto, data_type, type_proto};
+use ombud_onnx::{
+    Bytes, DecodeError, GraphProto, Limits, ModelProto, ValueInfoProto, data_type, type_proto,
+};
 
 use budget::Budget;
 use graph::{Graph, Versions};
@@ -57,12 +61,20 @@ pub const ML_VERSION_MAX: i64 = 5;
 /// A model from an ONNX file, every operator known and checked. Read-only, so threads may share it.
 #[derive(Debug)]
 pub struct OnnxModel {
-    graph: Graph,
+    body: Body,
     inputs: Vec<Input>,
     outputs: Vec<String>,
     class_names: Vec<Vec<String>>,
     metadata: Vec<(String, String)>,
     producer: String,
+}
+
+/// What runs it.
+#[derive(Debug)]
+enum Body {
+    Graph(Graph),
+    #[cfg(feature = "neural-onnx")]
+    Net(Box<neural::Net>),
 }
 
 /// What a model takes.
@@ -129,9 +141,7 @@ impl OnnxModel {
         let proto = model.graph.as_ref().ok_or_else(|| OnnxError::Graph {
             reason: "there is none".to_owned(),
         })?;
-        operators::refuse_unknown(proto)?;
-        let versions = versions(&model)?;
-        let graph = Graph::compile(proto, versions)?;
+        let body = Body::open(&model, proto)?;
         let initialized: Vec<&str> = proto.initializer.iter().map(|t| t.name.as_str()).collect();
         let inputs = proto
             .input
@@ -145,7 +155,7 @@ impl OnnxModel {
             .map(|output| output.name.clone())
             .collect();
         Ok(OnnxModel {
-            graph,
+            body,
             inputs,
             outputs,
             class_names: names::collect(proto),
@@ -200,11 +210,44 @@ impl OnnxModel {
         for (input, tensor) in self.inputs.iter().zip(inputs) {
             input.check(tensor)?;
         }
-        let values = inputs
-            .iter()
-            .map(|tensor| Value::Tensor(tensor.clone()))
-            .collect();
-        self.graph.run(values, &Budget::default())
+        match &self.body {
+            Body::Graph(graph) => {
+                let values = inputs.iter().cloned().map(Value::Tensor).collect();
+                graph.run(values, &Budget::default())
+            }
+            #[cfg(feature = "neural-onnx")]
+            Body::Net(net) => net.run(inputs),
+        }
+    }
+
+    /// Runs a classical graph within a budget of one's own.
+    #[cfg(test)]
+    fn run_within(&self, values: Vec<Value>, budget: &Budget) -> Result<Vec<Value>, OnnxError> {
+        match &self.body {
+            Body::Graph(graph) => graph.run(values, budget),
+            #[cfg(feature = "neural-onnx")]
+            Body::Net(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Body {
+    /// Our own evaluator where it knows every operator, else a net.
+    fn open(model: &ModelProto, proto: &GraphProto) -> Result<Body, OnnxError> {
+        match operators::refuse_unknown(proto) {
+            Ok(()) => Ok(Body::Graph(Graph::compile(proto, versions(model)?)?)),
+            #[cfg(feature = "neural-onnx")]
+            Err(OnnxError::UnknownOperators { names }) => {
+                // A classical operator that nobody knows is named alone, without those of nets.
+                let stranger = |name: &&String| !neural::Net::knows("", name);
+                let strangers: Vec<String> = names.iter().filter(stranger).cloned().collect();
+                if !strangers.is_empty() {
+                    return Err(OnnxError::UnknownOperators { names: strangers });
+                }
+                Ok(Body::Net(Box::new(neural::Net::open(model)?)))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Written by hand after the published description; the numbers are the format. Fields that nobody uses (training
 //! information, quantization notes, sharding) are left out and skipped on reading. Text that repeats with every node of
-//! a tree, and raw data, are [`Bytes`]: slices of the file, not copies.
+//! a tree, and raw data, are [`Bytes`]: slices of the file, not copies. Lists are packed where the description packs them
+//! and nowhere else: both can be read by most, but not by all.
 
 use bytes::Bytes;
 
@@ -104,9 +105,9 @@ pub struct AttributeProto {
     pub t: Option<TensorProto>,
     #[prost(message, optional, tag = "6")]
     pub g: Option<GraphProto>,
-    #[prost(float, repeated, tag = "7")]
+    #[prost(float, repeated, packed = "false", tag = "7")]
     pub floats: Vec<f32>,
-    #[prost(int64, repeated, tag = "8")]
+    #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(bytes = "bytes", repeated, tag = "9")]
     pub strings: Vec<Bytes>,
@@ -126,7 +127,7 @@ pub struct AttributeProto {
 /// Numbers or texts with a shape, in the field that fits the type or as raw little-endian bytes.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
+    #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
     /// One of the constants of [`data_type`].
     #[prost(int32, tag = "2")]

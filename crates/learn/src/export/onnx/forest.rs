@@ -45,7 +45,8 @@ pub(super) fn scores(
     let base = builder.doubles(&[1, draft.base_margins.len()], &draft.base_margins);
     let margins = builder.op("Add", &[&sums, &base]);
     let scores = linked(builder, draft.link, &margins);
-    let is_binary = draft.base_margins.len() == 1 && matches!(draft.link, Link::Logistic { .. });
+    let tells_two_apart = matches!(draft.link, Link::Logistic { .. } | Link::Step);
+    let is_binary = draft.base_margins.len() == 1 && tells_two_apart;
     Ok(if is_binary {
         binary(builder, &scores)
     } else {

@@ -1,0 +1,586 @@
+//! Neural nets: graphs with operators that only `rten` runs.
+//!
+//! `rten` bounds neither time nor memory, so every size is known before it computes: one row at a time, all dimensions
+//! fixed, operators from a list, shapes of all values inferred and added up. What is computed at load from constants alone
+//! is bounded beforehand ([`growth`]). A net whose sizes depend on its numbers is refused.
+
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ombud_onnx::{
+    GraphProto, Message, ModelProto, NodeProto, TensorShapeProto, tensor_shape_proto::Dimension,
+    tensor_shape_proto::dimension, type_proto,
+};
+use rten::{Dimension as Size, Model, ModelOptions, NodeId, ShapeInferenceMode, Value as NetValue};
+use rten_tensor::prelude::*;
+
+use super::OnnxError;
+use super::operators::is_core;
+use super::tensor::{Data, Tensor, Value};
+
+/// Most elements that all values of one row may have together: an image of a megapixel passes through a few layers.
+const ELEMENTS_MAX: usize = 1 << 25;
+/// Most elements computed from constants when a net is opened.
+const CONSTANT_MAX: usize = 1 << 25;
+
+/// Operators that nets are made of, and that make no more than their inputs and weights say. Sorted.
+const OPERATORS: [&str; 87] = [
+    "Abs",
+    "Add",
+    "And",
+    "ArgMax",
+    "ArgMin",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Ceil",
+    "Clip",
+    "Concat",
+    "Constant",
+    "Conv",
+    "ConvInteger",
+    "Cos",
+    "DequantizeLinear",
+    "Div",
+    "Dropout",
+    "DynamicQuantizeLinear",
+    "Elu",
+    "Equal",
+    "Erf",
+    "Exp",
+    "Flatten",
+    "Floor",
+    "GRU",
+    "Gather",
+    "Gelu",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Greater",
+    "GreaterOrEqual",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "InstanceNormalization",
+    "LSTM",
+    "LayerNormalization",
+    "LeakyRelu",
+    "Less",
+    "LessOrEqual",
+    "Log",
+    "LogSoftmax",
+    "MatMul",
+    "MatMulInteger",
+    "Max",
+    "MaxPool",
+    "Mean",
+    "Min",
+    "Mod",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "PRelu",
+    "Pow",
+    "QuantizeLinear",
+    "Reciprocal",
+    "ReduceL2",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Relu",
+    "Reshape",
+    "Round",
+    "Selu",
+    "Shape",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Slice",
+    "Softmax",
+    "Softplus",
+    "Split",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Tanh",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+    "Xor",
+];
+
+/// A net, ready to run.
+#[derive(Debug)]
+pub(super) struct Net {
+    model: Model,
+    inputs: Vec<(NodeId, Vec<usize>)>,
+    outputs: Vec<NodeId>,
+}
+
+/// The sizes of one row, by the name of the input.
+type RowShapes = Vec<(String, Vec<usize>)>;
+
+impl Net {
+    /// Whether a net may hold an operator at all.
+    pub fn knows(domain: &str, operator: &str) -> bool {
+        is_core(domain) && OPERATORS.binary_search(&operator).is_ok()
+    }
+
+    /// Fixes every size, bounds them, and opens.
+    pub fn open(model: &ModelProto) -> Result<Net, OnnxError> {
+        let graph = model.graph.as_ref().ok_or_else(|| wrong("there is none"))?;
+        refuse_unknown(graph)?;
+        growth::check(graph)?;
+        let (fixed, shapes) = of_one_row(model, graph)?;
+        let mut options = ModelOptions::with_all_ops();
+        options.shape_inference(ShapeInferenceMode::Strict);
+        let bytes = fixed.encode_to_vec();
+        let net = guarded(|| {
+            options
+                .load(bytes)
+                .map_err(|error| wrong(&error.to_string()))
+        })?;
+        check_sizes(&net, graph)?;
+        let node = |name: &str| net.node_id(name).map_err(|error| wrong(&error.to_string()));
+        let inputs = shapes
+            .into_iter()
+            .map(|(name, shape)| Ok((node(&name)?, shape)))
+            .collect::<Result<_, OnnxError>>()?;
+        let outputs = graph
+            .output
+            .iter()
+            .map(|output| node(&output.name))
+            .collect::<Result<_, _>>()?;
+        Ok(Net {
+            model: net,
+            inputs,
+            outputs,
+        })
+    }
+
+    /// Runs row by row; every output becomes a table of rows.
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Value>, OnnxError> {
+        let rows = inputs.first().and_then(|tensor| tensor.shape().first());
+        let rows = rows.copied().unwrap_or(0);
+        let mut tables: Vec<Option<Table>> = vec![None; self.outputs.len()];
+        for row in 0..rows {
+            let values = self.run_row(inputs, row, rows)?;
+            for (table, value) in tables.iter_mut().zip(values) {
+                push(table, value)?;
+            }
+        }
+        tables
+            .into_iter()
+            .map(|table| finish(table, rows))
+            .collect()
+    }
+
+    fn run_row(
+        &self,
+        inputs: &[Tensor],
+        row: usize,
+        rows: usize,
+    ) -> Result<Vec<NetValue>, OnnxError> {
+        let mut given = Vec::with_capacity(inputs.len());
+        for ((id, shape), tensor) in self.inputs.iter().zip(inputs) {
+            given.push((*id, part(tensor, shape, row, rows)?.into()));
+        }
+        let failed = |error: rten::RunError| OnnxError::Run {
+            node: String::new(),
+            operator: "net".to_owned(),
+            reason: error.to_string(),
+        };
+        guarded(|| self.model.run(given, &self.outputs, None).map_err(failed))
+    }
+}
+
+/// A panic of the engine on a net that nobody foresaw is a refusal, not our end.
+fn guarded<T>(work: impl FnOnce() -> Result<T, OnnxError>) -> Result<T, OnnxError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(wrong("the engine of nets gave it up")))
+}
+
+/// Rows of an output as they come.
+#[derive(Debug, Clone)]
+enum Table {
+    Float(Vec<f32>),
+    Whole(Vec<i64>),
+}
+
+fn refuse_unknown(graph: &GraphProto) -> Result<(), OnnxError> {
+    let unknown: BTreeSet<String> = graph
+        .node
+        .iter()
+        .filter(|node| !Net::knows(&node.domain, &node.op_type))
+        .map(|node| match is_core(&node.domain) {
+            true => node.op_type.clone(),
+            false => format!("{}.{}", node.domain, node.op_type),
+        })
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(OnnxError::UnknownOperators {
+        names: unknown.into_iter().collect(),
+    })
+}
+
+/// The same model for exactly one row, without the shapes it declares within, and the shape of every input.
+fn of_one_row(
+    model: &ModelProto,
+    graph: &GraphProto,
+) -> Result<(ModelProto, RowShapes), OnnxError> {
+    let mut fixed = model.clone();
+    let mut graph = graph.clone();
+    graph.value_info.clear();
+    let constants: Vec<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
+    graph.input.retain(|input| !constants.contains(&input.name));
+    let mut shapes = Vec::new();
+    for input in &mut graph.input {
+        let kind = input.r#type.as_mut().and_then(|kind| kind.value.as_mut());
+        let Some(type_proto::Value::TensorType(tensor)) = kind else {
+            return Err(wrong("only tensors are taken"));
+        };
+        let declared = tensor.shape.as_ref().map(super::tensor::dimensions);
+        let declared = declared.unwrap_or_default();
+        let rest: Option<Vec<usize>> = declared.iter().skip(1).copied().collect();
+        let Some(rest) = rest.filter(|_| !declared.is_empty()) else {
+            let name = &input.name;
+            return Err(wrong(&format!(
+                "the input {name:?} has sizes that vary; only the first, the number of rows, may (export with fixed sizes)"
+            )));
+        };
+        let shape: Vec<usize> = std::iter::once(1).chain(rest).collect();
+        tensor.shape = Some(TensorShapeProto {
+            dim: shape.iter().map(|size| dimension(*size)).collect(),
+        });
+        shapes.push((input.name.clone(), shape));
+    }
+    for output in &mut graph.output {
+        if let Some(type_proto::Value::TensorType(tensor)) =
+            output.r#type.as_mut().and_then(|kind| kind.value.as_mut())
+        {
+            tensor.shape = None;
+        }
+    }
+    fixed.graph = Some(graph);
+    Ok((fixed, shapes))
+}
+
+fn dimension(size: usize) -> Dimension {
+    Dimension {
+        value: Some(dimension::Value::DimValue(size as i64)),
+        ..Dimension::default()
+    }
+}
+
+/// Adds up what one row makes; every size must be known.
+fn check_sizes(net: &Model, graph: &GraphProto) -> Result<(), OnnxError> {
+    let names = graph.node.iter().flat_map(|node| &node.output);
+    let mut sum: usize = 0;
+    for name in names.filter(|name| !name.is_empty()) {
+        // What the optimizer took away is not made.
+        let Some(info) = net.find_node(name).and_then(|id| net.node_info(id)) else {
+            continue;
+        };
+        let size = info.shape().and_then(|shape| {
+            shape.iter().try_fold(1_usize, |product, size| match size {
+                Size::Fixed(size) => product.checked_mul(*size),
+                Size::Symbolic(_) => None,
+            })
+        });
+        let Some(size) = size else {
+            return Err(wrong(&format!(
+                "the size of {name:?} depends on its numbers, and a net is only run when all sizes are known"
+            )));
+        };
+        sum = sum.saturating_add(size);
+    }
+    if sum > ELEMENTS_MAX {
+        return Err(wrong(&format!(
+            "one row makes {sum} numbers, more than the {ELEMENTS_MAX} allowed"
+        )));
+    }
+    Ok(())
+}
+
+fn part(tensor: &Tensor, shape: &[usize], row: usize, rows: usize) -> Result<NetValue, OnnxError> {
+    let width = tensor.len() / rows.max(1);
+    let places = row * width..(row + 1) * width;
+    if width != shape.iter().product::<usize>() {
+        return Err(wrong("a row does not fit its input"));
+    }
+    let float = |values: Vec<f32>| NetValue::from(rten_tensor::Tensor::from_data(shape, values));
+    let whole = |values: Vec<i32>| NetValue::from(rten_tensor::Tensor::from_data(shape, values));
+    Ok(match tensor.data() {
+        Data::Float(values) => float(values[places].to_vec()),
+        Data::Double(values) => float(values[places].iter().map(|x| *x as f32).collect()),
+        Data::Int32(values) => whole(values[places].to_vec()),
+        Data::Int64(values) => whole(values[places].iter().map(|x| clamped(*x)).collect()),
+        Data::Bool(values) => whole(values[places].iter().map(|x| i32::from(*x)).collect()),
+        Data::Text(_) => return Err(wrong("a net takes numbers only")),
+    })
+}
+
+/// The engine holds whole numbers in 32 bits.
+fn clamped(number: i64) -> i32 {
+    number.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+}
+
+fn push(table: &mut Option<Table>, value: NetValue) -> Result<(), OnnxError> {
+    match value {
+        NetValue::FloatTensor(tensor) => match table.get_or_insert(Table::Float(Vec::new())) {
+            Table::Float(values) => values.extend(tensor.to_vec()),
+            Table::Whole(_) => return Err(wrong("an output changes its type")),
+        },
+        NetValue::Int32Tensor(tensor) => match table.get_or_insert(Table::Whole(Vec::new())) {
+            Table::Whole(values) => values.extend(tensor.to_vec().into_iter().map(i64::from)),
+            Table::Float(_) => return Err(wrong("an output changes its type")),
+        },
+        _ => {
+            return Err(wrong(
+                "an output is neither a table of numbers nor of labels",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn finish(table: Option<Table>, rows: usize) -> Result<Value, OnnxError> {
+    let (length, data) = match table {
+        Some(Table::Float(values)) => (values.len(), Data::Float(Arc::new(values))),
+        Some(Table::Whole(values)) => (values.len(), Data::Int64(Arc::new(values))),
+        None => (0, Data::Float(Arc::new(Vec::new()))),
+    };
+    let width = length.checked_div(rows).unwrap_or(0);
+    Tensor::new(vec![rows, width], data)
+        .map(Value::Tensor)
+        .map_err(|error| wrong(&error.to_string()))
+}
+
+fn wrong(reason: &str) -> OnnxError {
+    OnnxError::Graph {
+        reason: reason.to_owned(),
+    }
+}
+
+/// What can be told of sizes before the engine sees a net: it counts them in 32 bits, and would count wrongly.
+mod growth {
+    use super::*;
+
+    /// Most times over that joining may repeat an input.
+    const REPEATS_MAX: usize = 1 << 16;
+    /// Most inputs of one node, and the largest size, step or margin that a setting names.
+    const INPUTS_MAX: usize = 64;
+    const SETTING_MAX: i64 = 1 << 16;
+
+    /// Operators that give at most as much as their largest input.
+    const KEEP: [&str; 20] = [
+        "Abs",
+        "Cast",
+        "Clip",
+        "DequantizeLinear",
+        "Flatten",
+        "Floor",
+        "Identity",
+        "Neg",
+        "QuantizeLinear",
+        "ReduceMax",
+        "ReduceProd",
+        "ReduceSum",
+        "Relu",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    ];
+
+    /// Refuses settings beyond reason, joins that repeat without end, and constants that grow.
+    pub(super) fn check(graph: &GraphProto) -> Result<(), OnnxError> {
+        graph.node.iter().try_for_each(check_settings)?;
+        check_repeats(graph)?;
+        check_constants(graph)
+    }
+
+    fn check_settings(node: &NodeProto) -> Result<(), OnnxError> {
+        // A constant's numbers are data.
+        let settings = node.attribute.iter().filter(|_| node.op_type != "Constant");
+        let mut numbers =
+            settings.flat_map(|attribute| attribute.ints.iter().copied().chain([attribute.i]));
+        // An end of `i64::MAX` is how exporters say "to the end".
+        let is_slice = node.op_type == "Slice";
+        let is_wild = |number: i64| !(-SETTING_MAX..=SETTING_MAX).contains(&number) && !is_slice;
+        if node.input.len() > INPUTS_MAX || numbers.any(is_wild) {
+            let (name, operator) = (&node.name, &node.op_type);
+            return Err(wrong(&format!(
+                "the node {name:?} ({operator}) has a setting beyond {SETTING_MAX}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Joining a value with itself again and again doubles it: a few bytes of a file ask for any size.
+    fn check_repeats(graph: &GraphProto) -> Result<(), OnnxError> {
+        let mut repeats: HashMap<&str, usize> = HashMap::new();
+        for node in &graph.node {
+            let inputs = node
+                .input
+                .iter()
+                .map(|name| repeats.get(name.as_str()).copied().unwrap_or(1));
+            let repeated = match node.op_type.as_str() {
+                "Concat" => inputs.fold(0, usize::saturating_add),
+                _ => inputs.max().unwrap_or(1),
+            };
+            if repeated > REPEATS_MAX {
+                let name = &node.name;
+                return Err(wrong(&format!(
+                    "the node {name:?} (Concat) repeats an input more than the {REPEATS_MAX} times allowed"
+                )));
+            }
+            repeats.extend(node.output.iter().map(|name| (name.as_str(), repeated)));
+        }
+        Ok(())
+    }
+
+    /// Follows constants through the graph and bounds what they become.
+    fn check_constants(graph: &GraphProto) -> Result<(), OnnxError> {
+        const SHAPE_ELEMENTS: usize = 8;
+        let mut bounds: HashMap<&str, usize> = HashMap::new();
+        for tensor in &graph.initializer {
+            let size = super::super::tensor::count(
+                &tensor
+                    .dims
+                    .iter()
+                    .map(|d| usize::try_from(*d).unwrap_or(0))
+                    .collect::<Vec<_>>(),
+            );
+            bounds.insert(&tensor.name, size.unwrap_or(usize::MAX));
+        }
+        for node in &graph.node {
+            let bound = match node.op_type.as_str() {
+                "Constant" => Some(constant(node)),
+                // Sizes of values are constants once all of them are fixed.
+                "Shape" => Some(SHAPE_ELEMENTS),
+                _ => derived(node, &bounds),
+            };
+            let Some(bound) = bound else {
+                continue;
+            };
+            if bound > CONSTANT_MAX {
+                return Err(wrong(&format!(
+                    "the node {:?} ({}) may make {bound} numbers from constants, more than the {CONSTANT_MAX} allowed",
+                    node.name, node.op_type
+                )));
+            }
+            bounds.extend(node.output.iter().map(|name| (name.as_str(), bound)));
+        }
+        Ok(())
+    }
+
+    fn constant(node: &NodeProto) -> usize {
+        let sizes = node.attribute.iter().map(|attribute| {
+            let tensor = attribute.t.as_ref().map_or(0, |tensor| {
+                tensor.dims.iter().fold(1_usize, |product, size| {
+                    product.saturating_mul(usize::try_from(*size).unwrap_or(0))
+                })
+            });
+            tensor
+                .max(attribute.ints.len())
+                .max(attribute.floats.len())
+                .max(1)
+        });
+        sizes.max().unwrap_or(1)
+    }
+
+    /// A bound on what a node of constants makes; `None` for one that waits for a row.
+    fn derived(node: &NodeProto, bounds: &HashMap<&str, usize>) -> Option<usize> {
+        let inputs = node.input.iter().filter(|name| !name.is_empty());
+        let sizes: Option<Vec<usize>> = inputs
+            .map(|name| bounds.get(name.as_str()).copied())
+            .collect();
+        let sizes = sizes.filter(|sizes| !sizes.is_empty())?;
+        let operator = node.op_type.as_str();
+        Some(if KEEP.binary_search(&operator).is_ok() {
+            sizes.into_iter().max().unwrap_or(0)
+        } else if operator == "Concat" {
+            sizes.into_iter().fold(0, usize::saturating_add)
+        } else {
+            sizes
+                .into_iter()
+                .fold(1, |product, size| product.saturating_mul(size.max(1)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::OnnxModel;
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value as Json;
+
+    const STEPS: usize = 12;
+    const WIDTH: usize = 3;
+
+    fn golden(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/onnx/");
+        std::fs::read(format!("{folder}{name}")).unwrap()
+    }
+
+    fn numbers(rows: &Json) -> Vec<f32> {
+        let rows = rows.as_array().unwrap().iter();
+        let cells = rows.flat_map(|row| row.as_array().unwrap());
+        cells.map(|cell| cell.as_f64().unwrap() as f32).collect()
+    }
+
+    #[test]
+    fn the_list_of_operators_can_be_searched() {
+        assert!(OPERATORS.is_sorted());
+        assert!(Net::knows("", "LSTM") && !Net::knows("", "Loop") && !Net::knows("x", "Conv"));
+    }
+
+    #[test]
+    fn an_lstm_answers_as_onnxruntime() {
+        let model = OnnxModel::open(golden("lstm.onnx")).unwrap();
+        let told: Json = serde_json::from_slice(&golden("lstm.json")).unwrap();
+        let rows = numbers(&told["inputs"]["x"]);
+        let shape = vec![rows.len() / STEPS / WIDTH, STEPS, WIDTH];
+        let outputs = model.run(&[Tensor::float(shape, rows).unwrap()]).unwrap();
+        let Data::Float(found) = outputs[0].tensor().unwrap().data() else {
+            panic!("floats")
+        };
+        let wanted = numbers(&told["outputs"]["probabilities"]);
+        assert_eq!(found.len(), wanted.len());
+        for (found, wanted) in found.iter().zip(wanted) {
+            assert!((found - wanted).abs() <= 1e-5, "{found}, not {wanted}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn a_damaged_net_runs_or_is_refused(
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        ) {
+            let mut bytes = golden("lstm.onnx");
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(model) = OnnxModel::open(bytes) {
+                let rows = Tensor::float(vec![2, STEPS, WIDTH], vec![0.5; 2 * STEPS * WIDTH]);
+                let _ = model.run(&[rows.unwrap()]);
+            }
+        }
+    }
+}
