@@ -42,20 +42,90 @@ use Role::{Admin, Auditor, Caller as CallerRole, Operator, Viewer};
 
 /// Every right and who has it.
 pub const RIGHTS: &[Grant] = &[
-    Grant { right: Right::SeeModels, name: "see-models", roles: &[Viewer, CallerRole, Operator, Auditor, Admin], about: "list models, versions, deployments and their health" },
-    Grant { right: Right::Decide, name: "decide", roles: &[CallerRole, Operator, Admin], about: "ask a model for decisions" },
-    Grant { right: Right::ReportOutcomes, name: "report-outcomes", roles: &[CallerRole, Operator, Admin], about: "report what really happened" },
-    Grant { right: Right::SeeDecisions, name: "see-decisions", roles: &[Viewer, Operator, Auditor, Admin], about: "see decisions without what was asked about whom, and statistics over them" },
-    Grant { right: Right::Register, name: "register", roles: &[Operator, Admin], about: "register, tag, note and archive versions" },
-    Grant { right: Right::Deploy, name: "deploy", roles: &[Operator, Admin], about: "deploy, promote, shift traffic and roll back, through the gates" },
-    Grant { right: Right::ForceDeploy, name: "force-deploy", roles: &[Admin], about: "deploy past a gate, with a reason that is recorded" },
-    Grant { right: Right::SeeAudit, name: "see-audit", roles: &[Auditor, Admin], about: "read the ledger and verify it" },
-    Grant { right: Right::ExportAudit, name: "export-audit", roles: &[Auditor, Admin], about: "take records out of the house" },
-    Grant { right: Right::OpenSealed, name: "open-sealed", roles: &[Auditor, Admin], about: "read what was asked about a person, with a reason that is recorded first" },
-    Grant { right: Right::ExportSubject, name: "export-subject", roles: &[Auditor, Admin], about: "gather everything about a person, for that person" },
-    Grant { right: Right::EraseSubject, name: "erase-subject", roles: &[Admin], about: "destroy what is known about a person" },
-    Grant { right: Right::ManageKeys, name: "manage-keys", roles: &[Admin], about: "make, list and revoke API keys" },
-    Grant { right: Right::ManagePeople, name: "manage-people", roles: &[Admin], about: "make people, give roles, reset passwords" },
+    Grant {
+        right: Right::SeeModels,
+        name: "see-models",
+        roles: &[Viewer, CallerRole, Operator, Auditor, Admin],
+        about: "list models, versions, deployments and their health",
+    },
+    Grant {
+        right: Right::Decide,
+        name: "decide",
+        roles: &[CallerRole, Operator, Admin],
+        about: "ask a model for decisions",
+    },
+    Grant {
+        right: Right::ReportOutcomes,
+        name: "report-outcomes",
+        roles: &[CallerRole, Operator, Admin],
+        about: "report what really happened",
+    },
+    Grant {
+        right: Right::SeeDecisions,
+        name: "see-decisions",
+        roles: &[Viewer, Operator, Auditor, Admin],
+        about: "see decisions without what was asked about whom, and statistics over them",
+    },
+    Grant {
+        right: Right::Register,
+        name: "register",
+        roles: &[Operator, Admin],
+        about: "register, tag, note and archive versions",
+    },
+    Grant {
+        right: Right::Deploy,
+        name: "deploy",
+        roles: &[Operator, Admin],
+        about: "deploy, promote, shift traffic and roll back, through the gates",
+    },
+    Grant {
+        right: Right::ForceDeploy,
+        name: "force-deploy",
+        roles: &[Admin],
+        about: "deploy past a gate, with a reason that is recorded",
+    },
+    Grant {
+        right: Right::SeeAudit,
+        name: "see-audit",
+        roles: &[Auditor, Admin],
+        about: "read the ledger and verify it",
+    },
+    Grant {
+        right: Right::ExportAudit,
+        name: "export-audit",
+        roles: &[Auditor, Admin],
+        about: "take records out of the house",
+    },
+    Grant {
+        right: Right::OpenSealed,
+        name: "open-sealed",
+        roles: &[Auditor, Admin],
+        about: "read what was asked about a person, with a reason that is recorded first",
+    },
+    Grant {
+        right: Right::ExportSubject,
+        name: "export-subject",
+        roles: &[Auditor, Admin],
+        about: "gather everything about a person, for that person",
+    },
+    Grant {
+        right: Right::EraseSubject,
+        name: "erase-subject",
+        roles: &[Admin],
+        about: "destroy what is known about a person",
+    },
+    Grant {
+        right: Right::ManageKeys,
+        name: "manage-keys",
+        roles: &[Admin],
+        about: "make, list and revoke API keys",
+    },
+    Grant {
+        right: Right::ManagePeople,
+        name: "manage-people",
+        roles: &[Admin],
+        about: "make people, give roles, reset passwords",
+    },
 ];
 
 /// What a route asks of its caller.
@@ -112,19 +182,34 @@ impl Caller {
     /// A permit for a right that is about no model in particular.
     pub fn may(&self, right: Right) -> Result<Permit, Refusal> {
         if self.must_change_password() {
-            return Err(Refusal::new(Code::Forbidden, "your password was given by somebody else and must be replaced first")
-                .hint("PUT /api/v1/session/password"));
+            return Err(Refusal::new(
+                Code::Forbidden,
+                "your password was given by somebody else and must be replaced first",
+            )
+            .hint("PUT /api/v1/session/password"));
         }
         if self.roles.have(right) {
-            return Ok(Permit { right, _made_here: () });
+            return Ok(Permit {
+                right,
+                _made_here: (),
+            });
         }
         let name = right.grant().name;
-        let detail = format!("this needs the right `{name}`, which {} not have", self.roles.spoken());
-        Err(Refusal::new(Code::Forbidden, detail).hint("docs/roles.md lists who may do what; ask an admin"))
+        let detail = format!(
+            "this needs the right `{name}`, which {} not have",
+            self.roles.spoken()
+        );
+        Err(Refusal::new(Code::Forbidden, detail)
+            .hint("docs/roles.md lists who may do what; ask an admin"))
     }
 
     /// A permit for a right on a model in an environment.
-    pub fn may_on(&self, right: Right, model: &ModelName, environment: &Environment) -> Result<Permit, Refusal> {
+    pub fn may_on(
+        &self,
+        right: Right,
+        model: &ModelName,
+        environment: &Environment,
+    ) -> Result<Permit, Refusal> {
         let permit = self.may(right)?;
         if self.scopes.cover(model, environment) {
             return Ok(permit);
@@ -135,13 +220,21 @@ impl Caller {
     /// A permit for a right on a model, wherever it serves.
     pub fn may_about(&self, right: Right, model: &ModelName) -> Result<Permit, Refusal> {
         let permit = self.may(right)?;
-        if self.scopes.touch(model) { Ok(permit) } else { Err(self.outside(&format!("the model {model}"))) }
+        if self.scopes.touch(model) {
+            Ok(permit)
+        } else {
+            Err(self.outside(&format!("the model {model}")))
+        }
     }
 
     /// A permit for a right on everything, which a key with scopes does not have.
     pub fn may_everywhere(&self, right: Right) -> Result<Permit, Refusal> {
         let permit = self.may(right)?;
-        if self.scopes == Scopes::EVERYWHERE { Ok(permit) } else { Err(self.outside("everything")) }
+        if self.scopes == Scopes::EVERYWHERE {
+            Ok(permit)
+        } else {
+            Err(self.outside("everything"))
+        }
     }
 
     /// Whether a model is within the key's scopes.
@@ -192,7 +285,9 @@ impl Roles {
 
     /// Each of them.
     pub fn iter(self) -> impl Iterator<Item = Role> {
-        Role::ALL.into_iter().filter(move |role| self.contains(*role))
+        Role::ALL
+            .into_iter()
+            .filter(move |role| self.contains(*role))
     }
 
     /// Whether one of them has a right.
@@ -233,8 +328,19 @@ A key can be narrowed further to some models and environments.
 "
     .to_owned();
     for grant in RIGHTS {
-        let marks = Role::ALL.map(|role| if grant.roles.contains(&role) { "yes" } else { "" });
-        page.push_str(&format!("| `{}` | {} | {} |\n", grant.name, marks.join(" | "), grant.about));
+        let marks = Role::ALL.map(|role| {
+            if grant.roles.contains(&role) {
+                "yes"
+            } else {
+                ""
+            }
+        });
+        page.push_str(&format!(
+            "| `{}` | {} | {} |\n",
+            grant.name,
+            marks.join(" | "),
+            grant.about
+        ));
     }
     page.push_str("\n## Routes\n\n| route | needs |\n| --- | --- |\n");
     for (method, path, access) in crate::routes::ACCESS {
@@ -281,7 +387,10 @@ mod tests {
     fn a_refusal_names_the_right_that_is_missing() {
         let refused = caller(&[Viewer]).may(Right::Deploy).expect_err("a viewer");
         assert_eq!(refused.code(), Code::Forbidden);
-        assert!(refused.detail().contains("`deploy`") && refused.detail().contains("viewer"), "{refused}");
+        assert!(
+            refused.detail().contains("`deploy`") && refused.detail().contains("viewer"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -289,10 +398,23 @@ mod tests {
         let name = |text: &str| ModelName::new(text).expect("a name");
         let (staging, production) = (Environment::staging(), Environment::production());
         let mut narrow = caller(&[CallerRole]);
-        narrow.scopes = Scopes::new(vec!["claims@staging".parse().expect("a scope")]).expect("scopes");
-        assert!(narrow.may_on(Right::Decide, &name("claims"), &staging).is_ok());
-        assert!(narrow.may_on(Right::Decide, &name("claims"), &production).is_err());
-        assert!(narrow.may_on(Right::Decide, &name("other"), &staging).is_err());
+        narrow.scopes =
+            Scopes::new(vec!["claims@staging".parse().expect("a scope")]).expect("scopes");
+        assert!(
+            narrow
+                .may_on(Right::Decide, &name("claims"), &staging)
+                .is_ok()
+        );
+        assert!(
+            narrow
+                .may_on(Right::Decide, &name("claims"), &production)
+                .is_err()
+        );
+        assert!(
+            narrow
+                .may_on(Right::Decide, &name("other"), &staging)
+                .is_err()
+        );
         assert!(narrow.may_about(Right::Decide, &name("claims")).is_ok());
         assert!(narrow.may_everywhere(Right::Decide).is_err());
     }

@@ -49,7 +49,13 @@ struct Remembered {
 
 impl Auth {
     /// With everybody still a stranger.
-    pub fn new(store: Store, tenant: Tenant, issuers: Issuers, password_checks_max: usize, is_open: bool) -> Self {
+    pub fn new(
+        store: Store,
+        tenant: Tenant,
+        issuers: Issuers,
+        password_checks_max: usize,
+        is_open: bool,
+    ) -> Self {
         Auth {
             store,
             tenant,
@@ -61,7 +67,11 @@ impl Auth {
     }
 
     /// Who sent a request with these headers.
-    pub async fn caller(&self, method: &Method, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
+    pub async fn caller(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Caller>, Refusal> {
         if let Some(given) = headers.get(header::AUTHORIZATION) {
             let given = given.to_str().map_err(|_| unreadable())?;
             let (scheme, secret) = given.split_once(' ').ok_or_else(unreadable)?;
@@ -82,7 +92,11 @@ impl Auth {
             return Ok(Arc::new(self.demo()));
         }
         let hint = "send `Authorization: Bearer omb_…`; make a key with `ombud keys new`";
-        Err(Refusal::new(Code::Unauthenticated, "no key, session or token came with the request").hint(hint))
+        Err(Refusal::new(
+            Code::Unauthenticated,
+            "no key, session or token came with the request",
+        )
+        .hint(hint))
     }
 
     /// Whose data it is when nobody says.
@@ -92,7 +106,10 @@ impl Auth {
 
     /// Forgets everybody, because somebody's rights were changed here.
     pub fn forget(&self) {
-        self.remembered.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.remembered
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     async fn key(&self, text: &str) -> Result<Arc<Caller>, Refusal> {
@@ -101,7 +118,11 @@ impl Auth {
             return Ok(caller);
         }
         let now = now_us();
-        let key = self.store.authenticate_key(text, now).await.map_err(stranger)?;
+        let key = self
+            .store
+            .authenticate_key(text, now)
+            .await
+            .map_err(stranger)?;
         // Whether the last use could be noted changes nothing for the caller.
         if let Err(error) = self.store.key_used(&key, now).await {
             tracing::warn!(cause = %crate::refusal::chain(&error), "a key's use could not be noted");
@@ -116,7 +137,12 @@ impl Auth {
         Ok(self.remember(hash, caller))
     }
 
-    async fn session(&self, secret: &str, method: &Method, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
+    async fn session(
+        &self,
+        secret: &str,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Caller>, Refusal> {
         let hash = ombud_store::secret::hash(secret);
         let caller = match self.recall(&hash) {
             Some(caller) => caller,
@@ -124,11 +150,17 @@ impl Auth {
         };
         let is_change = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         if let (true, Proof::Session(session)) = (is_change, &caller.proof) {
-            let shown = headers.get(CSRF_HEADER).map(axum::http::HeaderValue::as_bytes).unwrap_or_default();
+            let shown = headers
+                .get(CSRF_HEADER)
+                .map(axum::http::HeaderValue::as_bytes)
+                .unwrap_or_default();
             // Hashed first, so that the time of a comparison tells nothing.
-            if ombud_store::secret::hash(&String::from_utf8_lossy(shown)) != ombud_store::secret::hash(&session.csrf) {
+            if ombud_store::secret::hash(&String::from_utf8_lossy(shown))
+                != ombud_store::secret::hash(&session.csrf)
+            {
                 let detail = format!("a change by a session needs its token in `{CSRF_HEADER}`");
-                return Err(Refusal::new(Code::CrossSite, detail).hint("GET /api/v1/session tells the token"));
+                return Err(Refusal::new(Code::CrossSite, detail)
+                    .hint("GET /api/v1/session tells the token"));
             }
         }
         Ok(caller)
@@ -152,11 +184,15 @@ impl Auth {
 
     async fn token(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
         if self.issuers.is_empty() {
-            return Err(Refusal::new(Code::Unauthenticated, "this is no API key, and no issuer of tokens is known here"));
+            return Err(Refusal::new(
+                Code::Unauthenticated,
+                "this is no API key, and no issuer of tokens is known here",
+            ));
         }
         let seconds = now_us() as f64 / 1e6;
         let caller = self.issuers.caller(token, seconds).await;
-        let caller = caller.map_err(|error| Refusal::new(Code::Unauthenticated, error.to_string()))?;
+        let caller =
+            caller.map_err(|error| Refusal::new(Code::Unauthenticated, error.to_string()))?;
         Ok(Arc::new(caller))
     }
 
@@ -171,25 +207,42 @@ impl Auth {
     }
 
     fn recall(&self, hash: &Digest) -> Option<Arc<Caller>> {
-        let remembered = self.remembered.read().unwrap_or_else(PoisonError::into_inner);
-        let found = remembered.get(hash).filter(|found| found.since.elapsed() < REMEMBERED_FOR);
+        let remembered = self
+            .remembered
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let found = remembered
+            .get(hash)
+            .filter(|found| found.since.elapsed() < REMEMBERED_FOR);
         found.map(|found| Arc::clone(&found.caller))
     }
 
     fn remember(&self, hash: Digest, caller: Caller) -> Arc<Caller> {
         let caller = Arc::new(caller);
-        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self
+            .remembered
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();
         }
         let since = Instant::now();
-        remembered.insert(hash, Remembered { caller: Arc::clone(&caller), since });
+        remembered.insert(
+            hash,
+            Remembered {
+                caller: Arc::clone(&caller),
+                since,
+            },
+        );
         caller
     }
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let cookies = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     cookies
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
@@ -199,13 +252,15 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 
 fn stranger(error: ombud_store::Error) -> Refusal {
     match error {
-        ombud_store::Error::Unauthenticated => {
-            Refusal::new(Code::Unauthenticated, "the key or session is not known, or not valid any more")
-        }
+        ombud_store::Error::Unauthenticated => Refusal::new(
+            Code::Unauthenticated,
+            "the key or session is not known, or not valid any more",
+        ),
         other => other.into(),
     }
 }
 
 fn unreadable() -> Refusal {
-    Refusal::new(Code::Unauthenticated, "the credentials cannot be read").hint("send `Authorization: Bearer omb_…`")
+    Refusal::new(Code::Unauthenticated, "the credentials cannot be read")
+        .hint("send `Authorization: Bearer omb_…`")
 }

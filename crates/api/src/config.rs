@@ -276,7 +276,10 @@ impl Config {
             page.push_str("| setting | default | what it means |\n| --- | --- | --- |\n");
             for (field, (_, value)) in fields.iter().zip(values) {
                 let help = field.help.trim();
-                page.push_str(&format!("| `{}` | `{value}` | {help} ({}) |\n", field.name, field.kind));
+                page.push_str(&format!(
+                    "| `{}` | `{value}` | {help} ({}) |\n",
+                    field.name, field.kind
+                ));
             }
         }
         page.push_str(issuers::REFERENCE);
@@ -290,9 +293,14 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let mut wrong = Vec::new();
-        let mut say = |key: &str, what: &str, hint: &str| wrong.push(Mistake::about(key, what, hint));
+        let mut say =
+            |key: &str, what: &str, hint: &str| wrong.push(Mistake::about(key, what, hint));
         if self.has_tls() == self.tls.key.as_os_str().is_empty() {
-            say("tls", "needs both `certificate` and `key`, or neither", "name the PEM files of both");
+            say(
+                "tls",
+                "needs both `certificate` and `key`, or neither",
+                "name the PEM files of both",
+            );
         }
         let is_exposed = !self.server.listen.ip().is_loopback() && !self.has_tls();
         if is_exposed && !self.server.plain_http_beyond_loopback {
@@ -303,7 +311,11 @@ impl Config {
             );
         }
         if self.server.open_demo && !self.server.listen.ip().is_loopback() {
-            say("server.open_demo", "answers without keys and so only on loopback", "listen on 127.0.0.1");
+            say(
+                "server.open_demo",
+                "answers without keys and so only on loopback",
+                "listen on 127.0.0.1",
+            );
         }
         let keys_given = [
             !self.ledger.master_key_file.as_os_str().is_empty(),
@@ -311,13 +323,20 @@ impl Config {
             !self.ledger.master_key_command.is_empty(),
         ];
         if keys_given.iter().filter(|is_given| **is_given).count() > 1 {
-            say("ledger", "names the master key more than once", "keep one of `master_key_file`, `master_key_variable`, `master_key_command`");
+            say(
+                "ledger",
+                "names the master key more than once",
+                "keep one of `master_key_file`, `master_key_variable`, `master_key_command`",
+            );
         }
         for (key, value) in [
             ("server.connections_max", self.server.connections_max),
             ("limits.rows_max", self.limits.rows_max),
             ("limits.requests_max", self.limits.requests_max),
-            ("sessions.password_checks_max", self.sessions.password_checks_max),
+            (
+                "sessions.password_checks_max",
+                self.sessions.password_checks_max,
+            ),
             ("storage.connections_max", self.storage.connections_max),
         ] {
             if value == 0 {
@@ -325,25 +344,51 @@ impl Config {
             }
         }
         if self.limits.rows_max > ombud_ledger::ledger::ENTRIES_MAX {
-            say("limits.rows_max", "is beyond what one commit holds", "say at most 1024");
+            say(
+                "limits.rows_max",
+                "is beyond what one commit holds",
+                "say at most 1024",
+            );
         }
         if ombud_ledger::Tenant::new(&self.server.tenant).is_err() {
-            say("server.tenant", "is no name", "lower-case letters, digits, `_`, `-` or `.`");
+            say(
+                "server.tenant",
+                "is no name",
+                "lower-case letters, digits, `_`, `-` or `.`",
+            );
         }
         if !self.ledger.lane.is_empty() && ombud_ledger::LaneName::new(&self.ledger.lane).is_err() {
-            say("ledger.lane", "is no name", "lower-case letters, digits, `_`, `-` or `.`");
+            say(
+                "ledger.lane",
+                "is no name",
+                "lower-case letters, digits, `_`, `-` or `.`",
+            );
         }
         if crate::logging::filter(&self.log.level).is_none() {
-            say("log.level", "is not understood", "say `info`, or by part: `info,ombud_api=debug`");
+            say(
+                "log.level",
+                "is not understood",
+                "say `info`, or by part: `info,ombud_api=debug`",
+            );
         }
         for origin in &self.server.cors_origins {
-            if !(origin.starts_with("http://") || origin.starts_with("https://")) || origin.ends_with('/') {
-                say("server.cors_origins", "holds something that is no origin", "write it like `https://app.example.org`");
+            if !(origin.starts_with("http://") || origin.starts_with("https://"))
+                || origin.ends_with('/')
+            {
+                say(
+                    "server.cors_origins",
+                    "holds something that is no origin",
+                    "write it like `https://app.example.org`",
+                );
             }
         }
         for proxy in &self.server.trusted_proxies {
             if proxy.parse::<std::net::IpAddr>().is_err() {
-                say("server.trusted_proxies", "holds something that is no address", "write it like `10.0.0.7`");
+                say(
+                    "server.trusted_proxies",
+                    "holds something that is no address",
+                    "write it like `10.0.0.7`",
+                );
             }
         }
         for issuer in &self.issuers {
@@ -351,7 +396,11 @@ impl Config {
                 say("issuers", &what, &hint);
             }
         }
-        if wrong.is_empty() { Ok(()) } else { Err(ConfigError { mistakes: wrong }) }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError { mistakes: wrong })
+        }
     }
 }
 
@@ -373,8 +422,17 @@ in a file.
 mod tests {
     use super::*;
 
-    fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let pairs = |given: &[(&str, &str)]| given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    fn load(
+        file: &str,
+        environment: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Result<Config, ConfigError> {
+        let pairs = |given: &[(&str, &str)]| {
+            given
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect()
+        };
         let sources = Sources {
             file: Some(("ombud.toml".into(), file.to_owned())),
             environment: pairs(environment),
@@ -384,7 +442,9 @@ mod tests {
     }
 
     fn mistakes(file: &str, environment: &[(&str, &str)]) -> String {
-        load(file, environment, &[]).expect_err("a mistake").to_string()
+        load(file, environment, &[])
+            .expect_err("a mistake")
+            .to_string()
     }
 
     #[test]
@@ -392,7 +452,10 @@ mod tests {
         let file = "[server]\nlisten = \"127.0.0.1:1\"\n[limits]\nrows_max = 7\n";
         let config = load(
             file,
-            &[("OMBUD__SERVER__LISTEN", "127.0.0.1:2"), ("OMBUD__LOG__FORMAT", "json")],
+            &[
+                ("OMBUD__SERVER__LISTEN", "127.0.0.1:2"),
+                ("OMBUD__LOG__FORMAT", "json"),
+            ],
             &[("server.listen", "127.0.0.1:3")],
         );
         let config = config.expect("settings");
@@ -404,17 +467,32 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_with_its_line_and_the_nearest_right_one() {
-        let text = mistakes("[server]\nlisten = \"127.0.0.1:1\"\nrequest_second = 3\n", &[]);
-        assert!(text.contains("ombud.toml:3: `server.request_second`"), "{text}");
+        let text = mistakes(
+            "[server]\nlisten = \"127.0.0.1:1\"\nrequest_second = 3\n",
+            &[],
+        );
+        assert!(
+            text.contains("ombud.toml:3: `server.request_second`"),
+            "{text}"
+        );
         assert!(text.contains("`request_seconds`"), "{text}");
         let text = mistakes("[sever]\n", &[("OMBUD__LIMITS__ROWS_MAXX", "3")]);
-        assert!(text.contains("ombud.toml:1: `sever`") && text.contains("`server`"), "{text}");
-        assert!(text.contains("OMBUD__LIMITS__ROWS_MAXX") && text.contains("`rows_max`"), "{text}");
+        assert!(
+            text.contains("ombud.toml:1: `sever`") && text.contains("`server`"),
+            "{text}"
+        );
+        assert!(
+            text.contains("OMBUD__LIMITS__ROWS_MAXX") && text.contains("`rows_max`"),
+            "{text}"
+        );
     }
 
     #[test]
     fn every_wrong_value_is_told_at_once() {
-        let text = mistakes("[server]\nlisten = \"here\"\nconnections_max = -1\n[log]\nformat = \"xml\"\n", &[]);
+        let text = mistakes(
+            "[server]\nlisten = \"here\"\nconnections_max = -1\n[log]\nformat = \"xml\"\n",
+            &[],
+        );
         for line in ["ombud.toml:2", "ombud.toml:3", "ombud.toml:5"] {
             assert!(text.contains(line), "{line} is missing in {text}");
         }
@@ -431,13 +509,18 @@ mod tests {
     #[test]
     fn secrets_are_masked_wherever_settings_are_printed() {
         let file = "[storage]\ndatabase = \"postgres://ombud:hunter2@db/ombud\"\ns3_secret_access_key = \"tiger\"\n";
-        let config = load(file, &[("OMBUD__CACHE__REDIS", "redis://:lion@cache")], &[]).expect("settings");
+        let config =
+            load(file, &[("OMBUD__CACHE__REDIS", "redis://:lion@cache")], &[]).expect("settings");
         for printed in [config.shown(), format!("{config:?}")] {
             for secret in ["hunter2", "tiger", "lion"] {
                 assert!(!printed.contains(secret), "{printed}");
             }
         }
-        assert!(config.shown().contains("postgres://ombud:********@db/ombud"));
+        assert!(
+            config
+                .shown()
+                .contains("postgres://ombud:********@db/ombud")
+        );
     }
 
     #[test]

@@ -14,11 +14,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use std::sync::Arc;
+use utoipa::PartialSchema;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+    ResponseBuilder,
+};
 use utoipa::openapi::{LicenseBuilder, OpenApiVersion, SecurityRequirement};
-use utoipa::PartialSchema;
 
 /// ReDoc's script, as npm has it (redoc 2.5.4), compressed.
 const REDOC: &[u8] = include_bytes!("../assets/redoc.standalone.js.gz");
@@ -37,17 +40,28 @@ pub fn frame() -> OpenApi {
         .title("Ombud")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(ABOUT))
-        .license(Some(LicenseBuilder::new().name("MIT OR Apache-2.0").build()))
+        .license(Some(
+            LicenseBuilder::new().name("MIT OR Apache-2.0").build(),
+        ))
         .build();
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key (`omb_…`) or a token of a known issuer.")).build();
-    let cookie = ApiKey::Cookie(ApiKeyValue::with_description(crate::auth::SESSION_COOKIE, "A session; changes also need `x-csrf-token`."));
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key (`omb_…`) or a token of a known issuer."))
+        .build();
+    let cookie = ApiKey::Cookie(ApiKeyValue::with_description(
+        crate::auth::SESSION_COOKIE,
+        "A session; changes also need `x-csrf-token`.",
+    ));
     let components = ComponentsBuilder::new()
         .security_scheme("bearer", SecurityScheme::Http(bearer))
         .security_scheme("session", SecurityScheme::ApiKey(cookie))
         .schema("Problem", Problem::schema())
         .schema("FieldProblem", FieldProblem::schema())
         .build();
-    let mut document = OpenApiBuilder::new().info(info).components(Some(components)).build();
+    let mut document = OpenApiBuilder::new()
+        .info(info)
+        .components(Some(components))
+        .build();
     document.openapi = OpenApiVersion::Version31;
     document
 }
@@ -62,8 +76,11 @@ which the log and the ledger carry too.";
 pub fn finish(mut document: OpenApi) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
-            let line = ACCESS.iter().find(|(with, at, _)| *with == method && at == path);
+            let line = ACCESS
+                .iter()
+                .find(|(with, at, _)| *with == method && at == path);
             let access = line.map(|(_, _, access)| *access);
+            name(operation);
             share(operation, access);
         }
     }
@@ -79,13 +96,31 @@ pub fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &m
         ("PATCH", &mut item.patch),
         ("DELETE", &mut item.delete),
     ];
-    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+    all.into_iter()
+        .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// A handler's name is its own file's; with the resource before it, it is one of a kind, as generated clients need.
+fn name(operation: &mut Operation) {
+    let tag = operation.tags.as_ref().and_then(|tags| tags.first());
+    if let (Some(tag), Some(id)) = (tag, &operation.operation_id) {
+        operation.operation_id = Some(format!("{tag}_{id}"));
+    }
 }
 
 fn share(operation: &mut Operation, access: Option<Access>) {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let refused = ResponseBuilder::new().description("Refused; `code` says why.").content(PROBLEM_JSON, content).build();
-    operation.responses.responses.entry("default".to_owned()).or_insert(RefOr::T(refused));
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    let refused = ResponseBuilder::new()
+        .description("Refused; `code` says why.")
+        .content(PROBLEM_JSON, content)
+        .build();
+    operation
+        .responses
+        .responses
+        .entry("default".to_owned())
+        .or_insert(RefOr::T(refused));
     let needs = match access {
         None | Some(Access::Public) => return,
         Some(Access::Known) => "any role".to_owned(),
@@ -95,9 +130,14 @@ fn share(operation: &mut Operation, access: Option<Access>) {
             format!("the right `{}` ({})", grant.name, roles.join(", "))
         }
     };
-    let said = operation.description.take().map(|text| format!("{text}\n\n")).unwrap_or_default();
+    let said = operation
+        .description
+        .take()
+        .map(|text| format!("{text}\n\n"))
+        .unwrap_or_default();
     operation.description = Some(format!("{said}Needs {needs}."));
-    let schemes = ["bearer", "session"].map(|name| SecurityRequirement::new(name, std::iter::empty::<&str>()));
+    let schemes = ["bearer", "session"]
+        .map(|name| SecurityRequirement::new(name, std::iter::empty::<&str>()));
     operation.security = Some(schemes.to_vec());
 }
 
@@ -111,8 +151,16 @@ pub fn router(document: OpenApi) -> Router<House> {
     };
     let front = move || std::future::ready(swagger_file("index.html", &swagger));
     Router::new()
-        .route(DOCUMENT, get(move || std::future::ready(([(header::CONTENT_TYPE, "application/json")], json.clone()))))
-        .route("/docs", get(|| async { axum::response::Redirect::permanent("/docs/") }))
+        .route(
+            DOCUMENT,
+            get(move || {
+                std::future::ready(([(header::CONTENT_TYPE, "application/json")], json.clone()))
+            }),
+        )
+        .route(
+            "/docs",
+            get(|| async { axum::response::Redirect::permanent("/docs/") }),
+        )
         .route("/docs/", get(front))
         .route("/docs/{file}", get(page))
         .route("/redoc", get(|| async { html(REDOC_PAGE) }))
@@ -122,22 +170,43 @@ pub fn router(document: OpenApi) -> Router<House> {
 fn swagger_file(file: &str, config: &Arc<utoipa_swagger_ui::Config<'static>>) -> Response {
     match utoipa_swagger_ui::serve(file, Arc::clone(config)) {
         Ok(Some(found)) => {
-            let headers = [(header::CONTENT_TYPE, found.content_type), (header::CONTENT_SECURITY_POLICY, PAGE_POLICY.to_owned())];
+            let headers = [
+                (header::CONTENT_TYPE, found.content_type),
+                (header::CONTENT_SECURITY_POLICY, PAGE_POLICY.to_owned()),
+            ];
             (headers, found.bytes.into_owned()).into_response()
         }
-        _ => crate::refusal::Refusal::new(crate::refusal::Code::NoSuchRoute, "the page has no such file").into_response(),
+        _ => crate::refusal::Refusal::new(
+            crate::refusal::Code::NoSuchRoute,
+            "the page has no such file",
+        )
+        .into_response(),
     }
 }
 
 async fn redoc_script(headers: HeaderMap) -> Response {
     let kind = (header::CONTENT_TYPE, "text/javascript");
-    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accepted = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if !accepted.contains("gzip") {
-        return (StatusCode::NOT_ACCEPTABLE, "this file is kept compressed; accept gzip\n").into_response();
+        return (
+            StatusCode::NOT_ACCEPTABLE,
+            "this file is kept compressed; accept gzip\n",
+        )
+            .into_response();
     }
     ([kind, (header::CONTENT_ENCODING, "gzip")], REDOC).into_response()
 }
 
 fn html(page: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], page).into_response()
+    (
+        [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        ],
+        page,
+    )
+        .into_response()
 }

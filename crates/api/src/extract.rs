@@ -57,7 +57,10 @@ impl FromRequestParts<House> for Known {
         if let Access::Needs(right) = access {
             caller.may(right)?;
         }
-        match house.limits.take(class_of(&parts.method, access), &caller.principal, 1) {
+        match house
+            .limits
+            .take(class_of(&parts.method, access), &caller.principal, 1)
+        {
             Ok(None) => {}
             Ok(Some(allowance)) => house.note_allowance(&mut parts.extensions, allowance),
             Err(refusal) => {
@@ -74,7 +77,8 @@ impl<T: DeserializeOwned + Send> FromRequestParts<House> for Path<T> {
 
     async fn from_request_parts(parts: &mut Parts, house: &House) -> Result<Self, Refusal> {
         let path = axum::extract::Path::<T>::from_request_parts(parts, house).await;
-        path.map(|path| Path(path.0)).map_err(|error| Refusal::malformed(error.body_text()))
+        path.map(|path| Path(path.0))
+            .map_err(|error| Refusal::malformed(error.body_text()))
     }
 }
 
@@ -83,7 +87,9 @@ impl<T: DeserializeOwned> FromRequestParts<House> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, house: &House) -> Result<Self, Refusal> {
         let query = axum::extract::Query::<T>::from_request_parts(parts, house).await;
-        query.map(|query| Query(query.0)).map_err(|error| Refusal::malformed(error.body_text()))
+        query
+            .map(|query| Query(query.0))
+            .map_err(|error| Refusal::malformed(error.body_text()))
     }
 }
 
@@ -101,8 +107,10 @@ impl FromRequest<House> for Raw {
 
     async fn from_request(request: Request<Body>, house: &House) -> Result<Self, Refusal> {
         if !is_json(&request) {
-            return Err(Refusal::new(Code::UnsupportedMediaType, "the body must be JSON")
-                .hint("send `Content-Type: application/json`"));
+            return Err(
+                Refusal::new(Code::UnsupportedMediaType, "the body must be JSON")
+                    .hint("send `Content-Type: application/json`"),
+            );
         }
         let bytes_max = house.config.limits.body_bytes_max.0;
         read_body(request.into_body(), bytes_max).await.map(Raw)
@@ -113,9 +121,10 @@ impl FromRequest<House> for Raw {
 pub async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Refusal::new(Code::TooLarge, format!("a body may have {bytes_max} bytes")))
-        }
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::new(
+            Code::TooLarge,
+            format!("a body may have {bytes_max} bytes"),
+        )),
         Err(_) => Err(Refusal::malformed("the body did not arrive whole")),
     }
 }
@@ -134,9 +143,18 @@ pub fn read_json<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Re
 
 /// What the table asks for. A route that it does not know lets nobody in.
 fn access_of(parts: &Parts) -> Result<Access, Refusal> {
-    let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    let route = parts
+        .extensions
+        .get::<MatchedPath>()
+        .map(MatchedPath::as_str)
+        .unwrap_or_default();
     let access = routes::access_of(parts.method.as_str(), route);
-    access.ok_or_else(|| Refusal::new(Code::Forbidden, "nobody has been given the right to this route"))
+    access.ok_or_else(|| {
+        Refusal::new(
+            Code::Forbidden,
+            "nobody has been given the right to this route",
+        )
+    })
 }
 
 fn class_of(method: &Method, access: Access) -> RouteClass {
@@ -148,14 +166,29 @@ fn class_of(method: &Method, access: Access) -> RouteClass {
 }
 
 fn is_json(request: &Request<Body>) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = kind.map(|kind| kind.split(';').next().unwrap_or(kind).trim().to_ascii_lowercase());
-    kind.is_some_and(|kind| kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")))
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let kind = kind.map(|kind| {
+        kind.split(';')
+            .next()
+            .unwrap_or(kind)
+            .trim()
+            .to_ascii_lowercase()
+    });
+    kind.is_some_and(|kind| {
+        kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+    })
 }
 
 /// serde says "unknown field `inptu`, expected one of `input`, `subject`".
 fn near_field(text: &str) -> Option<String> {
-    let mut quoted = text.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let mut quoted = text
+        .strip_prefix("unknown field ")?
+        .split('`')
+        .skip(1)
+        .step_by(2);
     let wrong = quoted.next()?;
     let known: Vec<&str> = quoted.collect();
     nearest(wrong, known).map(str::to_owned)

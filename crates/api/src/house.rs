@@ -10,8 +10,8 @@ use crate::refusal::Refusal;
 use crate::request::Origin;
 use crate::time::now_us;
 use axum::http::{Extensions, HeaderMap};
-use ombud_ledger::{Entry, Ledger, RecordId, Recorded, Tenant, VerifyingKey};
 use ombud_ledger::record::Kind;
+use ombud_ledger::{Entry, Ledger, RecordId, Recorded, Tenant, VerifyingKey};
 use ombud_ops::Ops;
 use ombud_store::Store;
 use ombud_store::registry::Registry;
@@ -85,12 +85,27 @@ impl House {
         if cost == 0 {
             return Ok(());
         }
-        self.limits.take(RouteClass::Decisions, &caller.principal, cost).map(drop)
+        self.limits
+            .take(RouteClass::Decisions, &caller.principal, cost)
+            .map(drop)
     }
 
     /// Records an act of somebody; answers when it is durable.
-    pub async fn record(&self, kind: Kind, caller: &Caller, origin: &Origin, detail: serde_json::Value) -> Result<Recorded, Refusal> {
-        self.record_of(kind, &caller.tenant, Some(&caller.principal), origin, detail).await
+    pub async fn record(
+        &self,
+        kind: Kind,
+        caller: &Caller,
+        origin: &Origin,
+        detail: serde_json::Value,
+    ) -> Result<Recorded, Refusal> {
+        self.record_of(
+            kind,
+            &caller.tenant,
+            Some(&caller.principal),
+            origin,
+            detail,
+        )
+        .await
     }
 
     /// Records an act of somebody who may not be known.

@@ -58,11 +58,22 @@ impl RateLimits {
     }
 
     /// Takes `cost` requests out of a principal's bucket; `None` when the class has no limit.
-    pub fn take(&self, class: RouteClass, principal: &str, cost: u32) -> Result<Option<Allowance>, Refusal> {
+    pub fn take(
+        &self,
+        class: RouteClass,
+        principal: &str,
+        cost: u32,
+    ) -> Result<Option<Allowance>, Refusal> {
         self.take_at(class, principal, cost, self.started.elapsed())
     }
 
-    fn take_at(&self, class: RouteClass, principal: &str, cost: u32, now: Duration) -> Result<Option<Allowance>, Refusal> {
+    fn take_at(
+        &self,
+        class: RouteClass,
+        principal: &str,
+        cost: u32,
+        now: Duration,
+    ) -> Result<Option<Allowance>, Refusal> {
         let limit = self.per_minute[class as usize];
         if limit == 0 {
             return Ok(None);
@@ -80,9 +91,18 @@ impl RateLimits {
         if owed > minute {
             let wait = owed - minute;
             let detail = format!("at most {limit} {} a minute", class.noun());
-            let allowance = Allowance { limit, remaining: 0, reset: full_at - now };
+            let allowance = Allowance {
+                limit,
+                remaining: 0,
+                reset: full_at - now,
+            };
             let refusal = Refusal::new(Code::RateLimited, detail).retry_after(wait);
-            return Err(allowance.headers().into_iter().fold(refusal, |refusal, (name, value)| refusal.header(name, value)));
+            return Err(allowance
+                .headers()
+                .into_iter()
+                .fold(refusal, |refusal, (name, value)| {
+                    refusal.header(name, value)
+                }));
         }
         // A table that stays full of busy principals forgets nobody and takes nobody new in; they pass uncounted.
         if shard.len() < BUCKETS_MAX / SHARDS || shard.contains_key(&key) {
@@ -90,12 +110,23 @@ impl RateLimits {
         }
         let left = (minute - owed).as_nanos() / interval.as_nanos().max(1);
         let remaining = u32::try_from(left).unwrap_or(limit);
-        Ok(Some(Allowance { limit, remaining, reset: owed }))
+        Ok(Some(Allowance {
+            limit,
+            remaining,
+            reset: owed,
+        }))
     }
 
-    fn shard(&self, principal: &str) -> std::sync::MutexGuard<'_, HashMap<(RouteClass, String), Duration>> {
-        let sum = principal.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
-        self.shards[sum % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard(
+        &self,
+        principal: &str,
+    ) -> std::sync::MutexGuard<'_, HashMap<(RouteClass, String), Duration>> {
+        let sum = principal.bytes().fold(0_usize, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(usize::from(byte))
+        });
+        self.shards[sum % SHARDS]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,7 +136,10 @@ impl Allowance {
         [
             ("ratelimit-limit", self.limit.to_string()),
             ("ratelimit-remaining", self.remaining.to_string()),
-            ("ratelimit-reset", self.reset.as_millis().div_ceil(1_000).to_string()),
+            (
+                "ratelimit-reset",
+                self.reset.as_millis().div_ceil(1_000).to_string(),
+            ),
         ]
     }
 }
@@ -126,13 +160,23 @@ mod tests {
     use super::*;
 
     fn limits(per_minute: u32) -> RateLimits {
-        RateLimits::new(&Limits { changes_per_minute: per_minute, ..Limits::default() })
+        RateLimits::new(&Limits {
+            changes_per_minute: per_minute,
+            ..Limits::default()
+        })
     }
 
     #[test]
     fn a_minute_s_worth_passes_at_once_and_the_next_must_wait_its_turn() {
         let limits = limits(4);
-        let at = |seconds| limits.take_at(RouteClass::Changes, "key:a", 1, Duration::from_secs(seconds));
+        let at = |seconds| {
+            limits.take_at(
+                RouteClass::Changes,
+                "key:a",
+                1,
+                Duration::from_secs(seconds),
+            )
+        };
         for left in [3, 2, 1, 0] {
             assert_eq!(at(0).expect("passes").expect("limited").remaining, left);
         }
@@ -156,7 +200,15 @@ mod tests {
     fn a_batch_costs_its_rows_and_never_more_than_a_full_bucket() {
         let limits = limits(10);
         let now = Duration::ZERO;
-        assert!(limits.take_at(RouteClass::Changes, "key:a", 1_000, now).is_ok());
-        assert!(limits.take_at(RouteClass::Changes, "key:a", 1, now).is_err());
+        assert!(
+            limits
+                .take_at(RouteClass::Changes, "key:a", 1_000, now)
+                .is_ok()
+        );
+        assert!(
+            limits
+                .take_at(RouteClass::Changes, "key:a", 1, now)
+                .is_err()
+        );
     }
 }

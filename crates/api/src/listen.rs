@@ -58,7 +58,10 @@ struct Patience {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     #[error("cannot listen on {address}")]
-    Address { address: SocketAddr, source: io::Error },
+    Address {
+        address: SocketAddr,
+        source: io::Error,
+    },
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
 }
@@ -67,8 +70,13 @@ impl Door {
     /// Opens the socket.
     pub async fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Self, ListenError> {
         let address = config.server.listen;
-        let tls = config.has_tls().then(|| Tls::load(&config.tls)).transpose()?;
-        let listener = TcpListener::bind(address).await.map_err(|source| ListenError::Address { address, source })?;
+        let tls = config
+            .has_tls()
+            .then(|| Tls::load(&config.tls))
+            .transpose()?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| ListenError::Address { address, source })?;
         Ok(Door {
             listener,
             tls: tls.map(Arc::new),
@@ -91,7 +99,10 @@ impl Door {
     pub async fn serve(self, router: Router, stop: impl Future<Output = ()>) {
         let graceful = GracefulShutdown::new();
         let mut stop = std::pin::pin!(stop);
-        let reloading = self.tls.clone().map(|tls| tokio::spawn(async move { tls.watch().await }));
+        let reloading = self
+            .tls
+            .clone()
+            .map(|tls| tokio::spawn(async move { tls.watch().await }));
         loop {
             let permit = tokio::select! {
                 permit = Arc::clone(&self.connections).acquire_owned() => permit,
@@ -132,8 +143,13 @@ impl Door {
         if let Some(reloading) = reloading {
             reloading.abort();
         }
-        if tokio::time::timeout(self.patience.shutdown, graceful.shutdown()).await.is_err() {
-            tracing::warn!("some requests were still at work when the time to finish them was over");
+        if tokio::time::timeout(self.patience.shutdown, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "some requests were still at work when the time to finish them was over"
+            );
         }
     }
 }
@@ -175,7 +191,9 @@ async fn connection<S>(
 async fn pause_after(error: &io::Error) {
     let is_theirs = matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
     );
     if !is_theirs {
         tracing::warn!(%error, "a connection could not be accepted");

@@ -11,7 +11,17 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Libraries whose chatter helps nobody below `warn`.
-const QUIET: &[&str] = &["hyper", "hyper_util", "rustls", "sqlx", "tower", "h2", "reqwest", "redis", "object_store"];
+const QUIET: &[&str] = &[
+    "hyper",
+    "hyper_util",
+    "rustls",
+    "sqlx",
+    "tower",
+    "h2",
+    "reqwest",
+    "redis",
+    "object_store",
+];
 
 /// What a level's text lets through; `None` when it is not understood.
 pub fn filter(level: &str) -> Option<Targets> {
@@ -32,7 +42,9 @@ pub fn start(log: &Log) {
     // Only tests start it twice.
     let _ = match log.format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true).with_current_span(false)).try_init(),
+        LogFormat::Json => registry
+            .with(lines.json().flatten_event(true).with_current_span(false))
+            .try_init(),
     };
 }
 

@@ -18,10 +18,13 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Upper ends of latency buckets, in seconds: from a cached answer to a request's time limit.
 const SECONDS: &[f64] = &[
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 /// Upper ends of buckets for numbers of things.
-const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
+const COUNTS: &[f64] = &[
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0,
+];
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -101,21 +104,86 @@ impl Metrics {
         let seconds = || Histogram::new(SECONDS);
         let counts = || Histogram::new(COUNTS);
         Metrics {
-            requests: Family::new("ombud_http_requests_total", "Requests answered.", &["route", "method", "status"], Counter::default),
-            request_seconds: Family::new("ombud_http_request_seconds", "Time from a request's head to its answer.", &["route"], seconds),
+            requests: Family::new(
+                "ombud_http_requests_total",
+                "Requests answered.",
+                &["route", "method", "status"],
+                Counter::default,
+            ),
+            request_seconds: Family::new(
+                "ombud_http_request_seconds",
+                "Time from a request's head to its answer.",
+                &["route"],
+                seconds,
+            ),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
-            decisions: Family::new("ombud_decisions_total", "Decisions by how they ended.", &["model", "version", "environment", "outcome"], Counter::default),
-            decision_seconds: Family::new("ombud_decision_seconds", "Time a decision took, its record included.", &["model", "version", "outcome"], seconds),
-            cache: Family::new("ombud_cache_lookups_total", "Looks into the cache of answers.", &["model", "result"], Counter::default),
-            commits: Family::new("ombud_ledger_commits_total", "Groups of records made durable, or not.", &["result"], Counter::default),
-            commit_seconds: Family::new("ombud_ledger_commit_seconds", "Time to make a group durable.", &[], seconds),
-            commit_wait_seconds: Family::new("ombud_ledger_wait_seconds", "How long the oldest record of a group had waited.", &[], seconds),
-            commit_records: Family::new("ombud_ledger_commit_records", "Records in a group.", &[], counts),
-            load_seconds: Family::new("ombud_model_load_seconds", "Time to verify, load and warm a version.", &["model"], seconds),
-            limited: Family::new("ombud_limited_total", "Requests turned away by a limit.", &["limit"], Counter::default),
-            sign_ins: Family::new("ombud_sign_ins_total", "Sign-ins by how they ended.", &["result"], Counter::default),
-            outcomes: Family::new("ombud_outcomes_total", "Outcomes reported, by what became of them.", &["standing"], Counter::default),
+            decisions: Family::new(
+                "ombud_decisions_total",
+                "Decisions by how they ended.",
+                &["model", "version", "environment", "outcome"],
+                Counter::default,
+            ),
+            decision_seconds: Family::new(
+                "ombud_decision_seconds",
+                "Time a decision took, its record included.",
+                &["model", "version", "outcome"],
+                seconds,
+            ),
+            cache: Family::new(
+                "ombud_cache_lookups_total",
+                "Looks into the cache of answers.",
+                &["model", "result"],
+                Counter::default,
+            ),
+            commits: Family::new(
+                "ombud_ledger_commits_total",
+                "Groups of records made durable, or not.",
+                &["result"],
+                Counter::default,
+            ),
+            commit_seconds: Family::new(
+                "ombud_ledger_commit_seconds",
+                "Time to make a group durable.",
+                &[],
+                seconds,
+            ),
+            commit_wait_seconds: Family::new(
+                "ombud_ledger_wait_seconds",
+                "How long the oldest record of a group had waited.",
+                &[],
+                seconds,
+            ),
+            commit_records: Family::new(
+                "ombud_ledger_commit_records",
+                "Records in a group.",
+                &[],
+                counts,
+            ),
+            load_seconds: Family::new(
+                "ombud_model_load_seconds",
+                "Time to verify, load and warm a version.",
+                &["model"],
+                seconds,
+            ),
+            limited: Family::new(
+                "ombud_limited_total",
+                "Requests turned away by a limit.",
+                &["limit"],
+                Counter::default,
+            ),
+            sign_ins: Family::new(
+                "ombud_sign_ins_total",
+                "Sign-ins by how they ended.",
+                &["result"],
+                Counter::default,
+            ),
+            outcomes: Family::new(
+                "ombud_outcomes_total",
+                "Outcomes reported, by what became of them.",
+                &["standing"],
+                Counter::default,
+            ),
             ledger_is_well: AtomicBool::new(true),
         }
     }
@@ -137,11 +205,22 @@ impl Metrics {
         self.sign_ins.write(&mut text);
         self.outcomes.write(&mut text);
         let own = [
-            ("ombud_http_in_flight", "Requests at work now.", self.in_flight.get() as f64),
-            ("ombud_http_connections", "Connections open now.", self.connections.get() as f64),
+            (
+                "ombud_http_in_flight",
+                "Requests at work now.",
+                self.in_flight.get() as f64,
+            ),
+            (
+                "ombud_http_connections",
+                "Connections open now.",
+                self.connections.get() as f64,
+            ),
         ];
         for (name, help, value) in own.iter().chain(gauges) {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+            let _ = writeln!(
+                text,
+                "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"
+            );
         }
         text
     }
@@ -160,8 +239,19 @@ pub fn shared() -> &'static Arc<Metrics> {
 }
 
 impl<M> Family<M> {
-    fn new(name: &'static str, help: &'static str, labels: &'static [&'static str], make: fn() -> M) -> Self {
-        Family { name, help, labels, make, series: RwLock::default() }
+    fn new(
+        name: &'static str,
+        help: &'static str,
+        labels: &'static [&'static str],
+        make: fn() -> M,
+    ) -> Self {
+        Family {
+            name,
+            help,
+            labels,
+            make,
+            series: RwLock::default(),
+        }
     }
 
     /// The metric of these labels' values.
@@ -175,20 +265,33 @@ impl<M> Family<M> {
         }
         let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
         let is_full = series.len() >= SERIES_MAX;
-        let key = if is_full { vec!["other".to_owned(); values.len()].into_boxed_slice() } else { owned(values) };
+        let key = if is_full {
+            vec!["other".to_owned(); values.len()].into_boxed_slice()
+        } else {
+            owned(values)
+        };
         Arc::clone(series.entry(key).or_insert_with(|| Arc::new((self.make)())))
     }
 }
 
 impl<M: Metric> Family<M> {
     fn write(&self, text: &mut String) {
-        let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {}", self.name, self.help, self.name, M::KIND);
+        let _ = writeln!(
+            text,
+            "# HELP {} {}\n# TYPE {} {}",
+            self.name,
+            self.help,
+            self.name,
+            M::KIND
+        );
         let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
         let mut sorted: Vec<_> = series.iter().collect();
         sorted.sort_by_key(|(values, _)| *values);
         for (values, metric) in sorted {
             let pairs = self.labels.iter().zip(values.iter());
-            let labels: Vec<String> = pairs.map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+            let labels: Vec<String> = pairs
+                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+                .collect();
             metric.write(self.name, &labels.join(","), text);
         }
     }
@@ -237,7 +340,11 @@ impl Drop for Held<'_> {
 impl Histogram {
     fn new(bounds: &'static [f64]) -> Self {
         let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Histogram { bounds, buckets, sum_millionths: AtomicU64::new(0) }
+        Histogram {
+            bounds,
+            buckets,
+            sum_millionths: AtomicU64::new(0),
+        }
     }
 
     /// Notes a time.
@@ -249,7 +356,8 @@ impl Histogram {
     pub fn note(&self, value: f64) {
         let bucket = self.bounds.partition_point(|bound| *bound < value);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_millionths.fetch_add((value * 1e6) as u64, Ordering::Relaxed);
+        self.sum_millionths
+            .fetch_add((value * 1e6) as u64, Ordering::Relaxed);
     }
 }
 
@@ -271,11 +379,18 @@ impl Metric for Histogram {
         let mut below = 0;
         for (bucket, bound) in self.buckets.iter().zip(self.bounds) {
             below += bucket.load(Ordering::Relaxed);
-            let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}");
+            let _ = writeln!(
+                text,
+                "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}"
+            );
         }
         below += self.buckets[self.bounds.len()].load(Ordering::Relaxed);
         let sum = self.sum_millionths.load(Ordering::Relaxed) as f64 / 1e6;
-        let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        let braces = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{labels}}}")
+        };
         let _ = writeln!(
             text,
             "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {below}\n{name}_sum{braces} {sum}\n{name}_count{braces} {below}"
@@ -295,7 +410,10 @@ impl Hash for Values<'_> {
 
 impl Equivalent<Box<[String]>> for Values<'_> {
     fn equivalent(&self, key: &Box<[String]>) -> bool {
-        self.0.iter().zip(key.iter()).all(|(value, key)| value == key)
+        self.0
+            .iter()
+            .zip(key.iter())
+            .all(|(value, key)| value == key)
     }
 }
 
@@ -305,8 +423,14 @@ pub struct LedgerObserver(pub Arc<Metrics>);
 
 impl ombud_ledger::Observer for LedgerObserver {
     fn committed(&self, commit: &ombud_ledger::Commit) {
-        let result = if commit.succeeded { "durable" } else { "failed" };
-        self.0.ledger_is_well.store(commit.succeeded, Ordering::Relaxed);
+        let result = if commit.succeeded {
+            "durable"
+        } else {
+            "failed"
+        };
+        self.0
+            .ledger_is_well
+            .store(commit.succeeded, Ordering::Relaxed);
         self.0.commits.of(&[result]).add();
         self.0.commit_seconds.of(&[]).time(commit.took);
         self.0.commit_wait_seconds.of(&[]).time(commit.queued);
@@ -319,7 +443,10 @@ fn owned(values: &[&str]) -> Box<[String]> {
 }
 
 fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 #[cfg(test)]

@@ -16,9 +16,11 @@ use ombud_core::Class;
 use ombud_engine::bundle::Trust;
 use ombud_engine::bundle::keys::{KeyError, VerifyingKey as SignerKey};
 use ombud_ledger::master::SecretError;
-use ombud_ledger::{Database, LaneName, Ledger, LocalMasterKey, Reader, SecretSource, Signer, Tenant, VerifyingKey};
-use ombud_store::artifacts::{ArtifactError, Artifacts, Folder, ObjectOptions, Objects};
+use ombud_ledger::{
+    Database, LaneName, Ledger, LocalMasterKey, Reader, SecretSource, Signer, Tenant, VerifyingKey,
+};
 use ombud_ops::{Ops, Options, SystemClock};
+use ombud_store::artifacts::{ArtifactError, Artifacts, Folder, ObjectOptions, Objects};
 use ombud_store::cache::{Cache, CacheError, Memory, Redis, RedisOptions};
 use ombud_store::key::NewKey;
 use ombud_store::person::NewPerson;
@@ -107,7 +109,9 @@ impl OpenError {
             OpenError::Store(error) => error.class(),
             OpenError::Cache(error) => error.class(),
             OpenError::Artifacts(error) => error.class(),
-            OpenError::Issuers(_) | OpenError::Name(_) | OpenError::TrustedKey { .. } => Class::Invalid,
+            OpenError::Issuers(_) | OpenError::Name(_) | OpenError::TrustedKey { .. } => {
+                Class::Invalid
+            }
             OpenError::Password(_) | OpenError::Randomness(_) => Class::Internal,
         }
     }
@@ -116,15 +120,23 @@ impl OpenError {
     pub fn hint(&self) -> &'static str {
         match self {
             OpenError::Folder { .. } => "check `storage.folder` and the rights on it",
-            OpenError::MasterKeyGone { .. } => "bring the key back from its safe copy; without it nothing sealed can be opened",
-            OpenError::Secret(_) => "check `ledger.master_key_file`, `ledger.signing_key_file` and the rights on them",
+            OpenError::MasterKeyGone { .. } => {
+                "bring the key back from its safe copy; without it nothing sealed can be opened"
+            }
+            OpenError::Secret(_) => {
+                "check `ledger.master_key_file`, `ledger.signing_key_file` and the rights on them"
+            }
             OpenError::Ledger(ombud_ledger::Error::LaneTaken { .. }) => {
                 "another ombud runs on this database; give each replica its own `ledger.lane`"
             }
-            OpenError::Ledger(_) | OpenError::Store(_) => "check `storage.database`; `ombud db status` tells what it finds",
+            OpenError::Ledger(_) | OpenError::Store(_) => {
+                "check `storage.database`; `ombud db status` tells what it finds"
+            }
             OpenError::Cache(_) => "check `cache.redis`",
             OpenError::Artifacts(_) => "check `storage.artifacts` and the rights on it",
-            OpenError::TrustedKey { .. } => "check `models.trusted_keys`; a public key, the file whose name ends in .pub",
+            OpenError::TrustedKey { .. } => {
+                "check `models.trusted_keys`; a public key, the file whose name ends in .pub"
+            }
             OpenError::Issuers(_) => "check `[[issuers]]`",
             OpenError::Name(_) => "lower-case letters, digits, `_`, `-` or `.`",
             OpenError::Password(_) | OpenError::Randomness(_) => "try again",
@@ -152,27 +164,55 @@ pub fn server_lane(config: &Config) -> Result<LaneName, OpenError> {
 
 /// What checks this house's checkpoints, when it has a key that signs them.
 pub fn checkpoint_key(config: &Config) -> Result<Option<VerifyingKey>, OpenError> {
-    let path = or_in(&config.ledger.signing_key_file, &config.storage.folder, CHECKPOINT_KEY_FILE);
+    let path = or_in(
+        &config.ledger.signing_key_file,
+        &config.storage.folder,
+        CHECKPOINT_KEY_FILE,
+    );
     if !path.exists() {
         return Ok(None);
     }
-    Ok(Some(Signer::new(&SecretSource::File(path).load()?).verifying_key()))
+    Ok(Some(
+        Signer::new(&SecretSource::File(path).load()?).verifying_key(),
+    ))
 }
 
 /// Opens the rooms, making what is not there yet.
-pub async fn rooms(config: &Config, lane: LaneName, metrics: Option<Arc<Metrics>>) -> Result<Rooms, OpenError> {
+pub async fn rooms(
+    config: &Config,
+    lane: LaneName,
+    metrics: Option<Arc<Metrics>>,
+) -> Result<Rooms, OpenError> {
     let folder = &config.storage.folder;
     make_private_folder(folder)?;
     let place = place(config)?;
     let store = Store::open(&place).await?;
-    let tenant = Tenant::new(&config.server.tenant).map_err(|_| OpenError::Name(config.server.tenant.clone()))?;
-    let registry = Registry { store: store.clone(), artifacts: artifacts(config)?, trust: trust(config)? };
+    let tenant = Tenant::new(&config.server.tenant)
+        .map_err(|_| OpenError::Name(config.server.tenant.clone()))?;
+    let registry = Registry {
+        store: store.clone(),
+        artifacts: artifacts(config)?,
+        trust: trust(config)?,
+    };
     let cache = cache(config)?;
     let config = config.clone();
-    let (ledger, checkpoint_key) = blocking(move || open_ledger(&config, place.for_ledger(), lane, metrics)).await?;
-    let options = Options { registry: registry.clone(), ledger: ledger.clone(), cache, clock: Arc::new(SystemClock) };
+    let (ledger, checkpoint_key) =
+        blocking(move || open_ledger(&config, place.for_ledger(), lane, metrics)).await?;
+    let options = Options {
+        registry: registry.clone(),
+        ledger: ledger.clone(),
+        cache,
+        clock: Arc::new(SystemClock),
+    };
     let ops = Ops::new(options);
-    Ok(Rooms { tenant, store, registry, ops, ledger, checkpoint_key })
+    Ok(Rooms {
+        tenant,
+        store,
+        registry,
+        ops,
+        ledger,
+        checkpoint_key,
+    })
 }
 
 /// Makes the first admin and the first key, when there is nobody yet.
@@ -196,7 +236,11 @@ pub async fn first_start(config: &Config, rooms: &Rooms) -> Result<Option<FirstS
         expires_us: None,
         created_by: "first start".to_owned(),
     };
-    match rooms.store.add_person(&rooms.tenant, person, now_us()).await {
+    match rooms
+        .store
+        .add_person(&rooms.tenant, person, now_us())
+        .await
+    {
         Ok(_) => {}
         // Another replica started at the same moment and told its admin.
         Err(ombud_store::Error::Exists { .. }) => return Ok(None),
@@ -204,15 +248,30 @@ pub async fn first_start(config: &Config, rooms: &Rooms) -> Result<Option<FirstS
     }
     let (_, secret) = rooms.store.add_key(&rooms.tenant, key, now_us()).await?;
     let key = Zeroizing::new(secret.expose().to_owned());
-    Ok(Some(FirstStart { login: FIRST_LOGIN.to_owned(), password, key }))
+    Ok(Some(FirstStart {
+        login: FIRST_LOGIN.to_owned(),
+        password,
+        key,
+    }))
 }
 
 /// The house of a server.
 pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<House, OpenError> {
     let issuers = Issuers::new(&config, rooms.tenant.clone())?;
     let checks_max = config.sessions.password_checks_max;
-    let auth = Auth::new(rooms.store.clone(), rooms.tenant.clone(), issuers, checks_max, config.server.open_demo);
-    let trusted_proxies = config.server.trusted_proxies.iter().filter_map(|proxy| proxy.parse().ok()).collect();
+    let auth = Auth::new(
+        rooms.store.clone(),
+        rooms.tenant.clone(),
+        issuers,
+        checks_max,
+        config.server.open_demo,
+    );
+    let trusted_proxies = config
+        .server
+        .trusted_proxies
+        .iter()
+        .filter_map(|proxy| proxy.parse().ok())
+        .collect();
     Ok(House::new(Parts {
         metrics,
         auth,
@@ -244,10 +303,17 @@ fn artifacts(config: &Config) -> Result<Arc<dyn Artifacts>, OpenError> {
     let options = ObjectOptions {
         bucket: bucket.to_owned(),
         prefix: prefix.trim_end_matches('/').to_owned(),
-        allow_http: endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://")),
+        allow_http: endpoint
+            .as_deref()
+            .is_some_and(|endpoint| endpoint.starts_with("http://")),
         endpoint,
         region: storage.s3_region.clone(),
-        access: has_key.then(|| (storage.s3_access_key_id.clone(), storage.s3_secret_access_key.expose().to_owned())),
+        access: has_key.then(|| {
+            (
+                storage.s3_access_key_id.clone(),
+                storage.s3_secret_access_key.expose().to_owned(),
+            )
+        }),
     };
     Ok(Arc::new(Objects::new(options)?))
 }
@@ -257,13 +323,28 @@ fn cache(config: &Config) -> Result<Arc<dyn Cache>, OpenError> {
     if config.cache.redis.is_empty() {
         return Ok(Arc::new(Memory::new(config.cache.bytes_max.0, lifetime)));
     }
-    let options = RedisOptions { lifetime, ..RedisOptions::new(config.cache.redis.expose()) };
+    let options = RedisOptions {
+        lifetime,
+        ..RedisOptions::new(config.cache.redis.expose())
+    };
     Ok(Arc::new(Redis::new(options)?))
 }
 
 fn trust(config: &Config) -> Result<Trust, OpenError> {
-    let load = |path: &PathBuf| SignerKey::load(path).map_err(|source| OpenError::TrustedKey { path: path.clone(), source });
-    Ok(Trust { keys: config.models.trusted_keys.iter().map(load).collect::<Result<_, _>>()? })
+    let load = |path: &PathBuf| {
+        SignerKey::load(path).map_err(|source| OpenError::TrustedKey {
+            path: path.clone(),
+            source,
+        })
+    };
+    Ok(Trust {
+        keys: config
+            .models
+            .trusted_keys
+            .iter()
+            .map(load)
+            .collect::<Result<_, _>>()?,
+    })
 }
 
 fn open_ledger(
@@ -282,19 +363,28 @@ fn open_ledger(
         master: Arc::new(master),
         signer: Some(signer),
         checkpoint_folder: (!folder.as_os_str().is_empty()).then(|| folder.clone()),
-        observer: metrics.map(|metrics| Arc::new(LedgerObserver(metrics)) as Arc<dyn ombud_ledger::Observer>),
+        observer: metrics
+            .map(|metrics| Arc::new(LedgerObserver(metrics)) as Arc<dyn ombud_ledger::Observer>),
     };
     Ok((Ledger::open(options)?, checkpoint_key))
 }
 
 fn master_key_source(config: &Config, database: &Database) -> Result<SecretSource, OpenError> {
     if !config.ledger.master_key_variable.is_empty() {
-        return Ok(SecretSource::Environment(config.ledger.master_key_variable.clone()));
+        return Ok(SecretSource::Environment(
+            config.ledger.master_key_variable.clone(),
+        ));
     }
     if !config.ledger.master_key_command.is_empty() {
-        return Ok(SecretSource::Command(config.ledger.master_key_command.clone()));
+        return Ok(SecretSource::Command(
+            config.ledger.master_key_command.clone(),
+        ));
     }
-    let path = or_in(&config.ledger.master_key_file, &config.storage.folder, MASTER_KEY_FILE);
+    let path = or_in(
+        &config.ledger.master_key_file,
+        &config.storage.folder,
+        MASTER_KEY_FILE,
+    );
     if !path.exists() {
         // A new key beside an old ledger would leave everything sealed before closed for ever, without a word.
         if is_in_use(database)? {
@@ -306,7 +396,11 @@ fn master_key_source(config: &Config, database: &Database) -> Result<SecretSourc
 }
 
 fn signing_key_source(config: &Config) -> Result<SecretSource, OpenError> {
-    let path = or_in(&config.ledger.signing_key_file, &config.storage.folder, CHECKPOINT_KEY_FILE);
+    let path = or_in(
+        &config.ledger.signing_key_file,
+        &config.storage.folder,
+        CHECKPOINT_KEY_FILE,
+    );
     if !path.exists() {
         SecretSource::generate_file(&path)?;
     }
@@ -322,7 +416,11 @@ fn is_in_use(database: &Database) -> Result<bool, OpenError> {
 }
 
 fn or_in(named: &Path, folder: &Path, file: &str) -> PathBuf {
-    if named.as_os_str().is_empty() { folder.join(file) } else { named.to_owned() }
+    if named.as_os_str().is_empty() {
+        folder.join(file)
+    } else {
+        named.to_owned()
+    }
 }
 
 /// Whoever may read the folder could read people's data, so one that we make is the owner's alone.
@@ -331,23 +429,44 @@ fn make_private_folder(folder: &Path) -> Result<(), OpenError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })
+    builder.create(folder).map_err(|source| OpenError::Folder {
+        path: folder.to_owned(),
+        source,
+    })
 }
 
 /// This machine's name, as far as it can be a lane's.
 fn machine_name() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let named = std::env::var("HOSTNAME").ok().or(kernel).unwrap_or_default();
-    let plain: String = named.trim().to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
-    if plain.is_empty() { "main".to_owned() } else { plain }
+    let named = std::env::var("HOSTNAME")
+        .ok()
+        .or(kernel)
+        .unwrap_or_default();
+    let plain: String = named
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c))
+        .collect();
+    if plain.is_empty() {
+        "main".to_owned()
+    } else {
+        plain
+    }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, OpenError> + Send + 'static) -> Result<T, OpenError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(OpenError::Ledger(ombud_ledger::Error::Closed)))
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(OpenError::Ledger(ombud_ledger::Error::Closed)))
 }
 
 impl std::fmt::Debug for FirstStart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FirstStart").field("login", &self.login).finish_non_exhaustive()
+        f.debug_struct("FirstStart")
+            .field("login", &self.login)
+            .finish_non_exhaustive()
     }
 }

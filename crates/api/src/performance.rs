@@ -17,8 +17,8 @@ const MODELS_MAX: usize = 1_000;
 const HOUR_US: i64 = 3_600_000_000;
 /// Upper ends of latency buckets, in microseconds: half a decade each, twice as fine as needed for a quantile.
 const BOUNDS_US: [u64; 20] = [
-    20, 50, 100, 200, 350, 500, 750, 1_000, 1_500, 2_500, 5_000, 7_500, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-    1_000_000, 30_000_000,
+    20, 50, 100, 200, 350, 500, 750, 1_000, 1_500, 2_500, 5_000, 7_500, 10_000, 25_000, 50_000,
+    100_000, 250_000, 500_000, 1_000_000, 30_000_000,
 ];
 
 /// How every model did.
@@ -68,7 +68,9 @@ impl Performance {
         let from = now_us() / HOUR_US - i64::try_from(hours).unwrap_or(i64::MAX);
         let found = all.get(&(tenant.clone(), model.to_owned()));
         let found = found.into_iter().flat_map(|hours| hours.range(from + 1..));
-        found.map(|(hour, counted)| (hour * HOUR_US, counted.clone())).collect()
+        found
+            .map(|(hour, counted)| (hour * HOUR_US, counted.clone()))
+            .collect()
     }
 
     /// Every model's sums since the start.
@@ -76,7 +78,12 @@ impl Performance {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let theirs = all.iter().filter(|((owner, _), _)| owner == tenant);
         theirs
-            .map(|((_, model), hours)| (model.clone(), hours.values().fold(Hour::default(), Hour::plus)))
+            .map(|((_, model), hours)| {
+                (
+                    model.clone(),
+                    hours.values().fold(Hour::default(), Hour::plus),
+                )
+            })
             .collect()
     }
 
@@ -113,7 +120,10 @@ impl Hour {
             below += count;
             below >= wanted
         });
-        let bound = BOUNDS_US.get(bucket?).copied().unwrap_or(BOUNDS_US[BOUNDS_US.len() - 1]);
+        let bound = BOUNDS_US
+            .get(bucket?)
+            .copied()
+            .unwrap_or(BOUNDS_US[BOUNDS_US.len() - 1]);
         (self.answered > 0).then_some(bound as f64 / 1e3)
     }
 

@@ -194,7 +194,10 @@ impl Refusal {
     /// A mistake of ours: the cause goes to the log, the caller hears only that there was one.
     pub fn internal(cause: &dyn std::error::Error) -> Self {
         tracing::error!(cause = %chain(cause), "a request failed by our mistake");
-        Refusal::new(Code::Internal, "something went wrong here; the log has it under the request's id")
+        Refusal::new(
+            Code::Internal,
+            "something went wrong here; the log has it under the request's id",
+        )
     }
 
     /// A path that cannot be read.
@@ -249,15 +252,22 @@ impl Refusal {
     pub fn render(&self, request_id: &str) -> Response {
         let told = &self.0;
         let body = serde_json::to_vec(&self.problem(request_id)).unwrap_or_default();
-        let status = StatusCode::from_u16(told.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(told.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         let headers = response.headers_mut();
         if let Some(after) = told.retry_after {
             let seconds = after.as_millis().div_ceil(1_000).max(1);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)),
+            );
         }
         if told.code == Code::Unauthenticated {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ombud\""));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"ombud\""),
+            );
         }
         for (name, value) in &told.headers {
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -271,7 +281,8 @@ impl Refusal {
 /// A handler's refusal travels as an extension; the outermost layer, which knows the request's id, renders it.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
         response.extensions_mut().insert(Arc::new(self));
         response
@@ -297,8 +308,15 @@ impl From<&Fault> for FieldProblem {
 
 impl From<ombud_core::Refusal> for Refusal {
     fn from(refusal: ombud_core::Refusal) -> Self {
-        let noun = if refusal.count == 1 { "field" } else { "fields" };
-        let mut told = Refusal::new(Code::FieldsAtFault, format!("{} {noun} cannot be accepted", refusal.count));
+        let noun = if refusal.count == 1 {
+            "field"
+        } else {
+            "fields"
+        };
+        let mut told = Refusal::new(
+            Code::FieldsAtFault,
+            format!("{} {noun} cannot be accepted", refusal.count),
+        );
         told.0.fault_count = refusal.count;
         told.0.faults = refusal.faults;
         told
@@ -318,8 +336,11 @@ impl From<ombud_ledger::Error> for Refusal {
             ombud_ledger::Error::QueueFull { .. } => Refusal::new(Code::Busy, error.to_string()),
             ombud_ledger::Error::NotRecorded { .. } | ombud_ledger::Error::Closed => {
                 tracing::error!(cause = %chain(&error), "a decision could not be recorded");
-                Refusal::new(Code::NotRecorded, "the ledger cannot be written just now, so nothing was answered")
-                    .retry_after(Duration::from_secs(1))
+                Refusal::new(
+                    Code::NotRecorded,
+                    "the ledger cannot be written just now, so nothing was answered",
+                )
+                .retry_after(Duration::from_secs(1))
             }
             _ => Refusal::of_class(error.class(), &error),
         };
@@ -333,7 +354,9 @@ impl From<ombud_ledger::Error> for Refusal {
 impl From<ombud_store::Error> for Refusal {
     fn from(error: ombud_store::Error) -> Self {
         let refusal = match &error {
-            ombud_store::Error::IdempotencyMismatch { .. } => Refusal::new(Code::IdempotencyConflict, error.to_string()),
+            ombud_store::Error::IdempotencyMismatch { .. } => {
+                Refusal::new(Code::IdempotencyConflict, error.to_string())
+            }
             _ => Refusal::of_class(error.class(), &error),
         };
         match error.retry_after_ms() {
@@ -370,12 +393,18 @@ impl Refusal {
             Class::Unsupported => told(Code::Unsupported),
             Class::Corrupt => {
                 tracing::error!(cause = %chain(error), "something stored is damaged");
-                Refusal::new(Code::Corrupt, "something stored is damaged; the log has it under the request's id")
+                Refusal::new(
+                    Code::Corrupt,
+                    "something stored is damaged; the log has it under the request's id",
+                )
             }
             Class::Unavailable => {
                 tracing::warn!(cause = %chain(error), "something cannot be reached");
-                Refusal::new(Code::Unavailable, "something that this needs cannot be reached just now")
-                    .retry_after(Duration::from_secs(1))
+                Refusal::new(
+                    Code::Unavailable,
+                    "something that this needs cannot be reached just now",
+                )
+                .retry_after(Duration::from_secs(1))
             }
             Class::Internal => Refusal::internal(error),
         }
@@ -407,8 +436,13 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors");
         for code in Code::ALL {
             let path = format!("{folder}/{}.md", code.name());
-            let page = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-            assert_eq!(page, page_of(*code), "write the pages again with OMBUD_WRITE_PAGES=1");
+            let page =
+                std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert_eq!(
+                page,
+                page_of(*code),
+                "write the pages again with OMBUD_WRITE_PAGES=1"
+            );
         }
     }
 
@@ -432,7 +466,8 @@ mod tests {
         if std::env::var_os("OMBUD_WRITE_PAGES").is_some() {
             std::fs::create_dir_all(&folder).expect("a folder");
             for code in Code::ALL {
-                std::fs::write(folder.join(format!("{}.md", code.name())), page_of(*code)).expect("a page");
+                std::fs::write(folder.join(format!("{}.md", code.name())), page_of(*code))
+                    .expect("a page");
             }
         }
         assert!(folder.is_dir());
@@ -447,7 +482,9 @@ mod tests {
 
     #[test]
     fn an_answer_to_try_again_says_when() {
-        let refusal = Refusal::from(ombud_ledger::Error::QueueFull { retry_after_ms: 500 });
+        let refusal = Refusal::from(ombud_ledger::Error::QueueFull {
+            retry_after_ms: 500,
+        });
         let response = refusal.render("r");
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");

@@ -6,12 +6,12 @@
 use crate::access::Caller;
 use crate::house::{House, Noted};
 use crate::refusal::{Code, Refusal};
+use crate::time::now_us;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use crate::time::now_us;
 use ombud_ledger::{Act, RecordId};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -71,7 +71,11 @@ impl Origin {
 }
 
 /// Gives a request its id and its origin, and its answer a body, headers, a count and a line.
-pub async fn surround(State(house): State<House>, mut request: Request<Body>, next: Next) -> Response {
+pub async fn surround(
+    State(house): State<House>,
+    mut request: Request<Body>,
+    next: Next,
+) -> Response {
     let origin = origin_of(&house, &request);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -105,7 +109,11 @@ pub async fn surround(State(house): State<House>, mut request: Request<Body>, ne
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let took = origin.started.elapsed();
     let status = response.status();
-    house.metrics.requests.of(&[route, method.as_str(), status.as_str()]).add();
+    house
+        .metrics
+        .requests
+        .of(&[route, method.as_str(), status.as_str()])
+        .add();
     house.metrics.request_seconds.of(&[route]).time(took);
     if house.config.log.requests {
         let (request_id, status) = (&*origin.request_id, status.as_u16());
@@ -127,58 +135,112 @@ pub async fn admit(State(house): State<House>, request: Request<Body>, next: Nex
         Ok(response) => response,
         Err(_) => {
             house.metrics.limited.of(&["time"]).add();
-            let detail = format!("a request may take {} s, its body's arrival included", patience.as_secs());
+            let detail = format!(
+                "a request may take {} s, its body's arrival included",
+                patience.as_secs()
+            );
             Refusal::new(Code::TimedOut, detail).into_response()
         }
     }
 }
 
 /// Lets the pages of named origins call, and answers their browsers' questions before a call.
-pub async fn cross_origin(State(house): State<House>, request: Request<Body>, next: Next) -> Response {
+pub async fn cross_origin(
+    State(house): State<House>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let allowed = origin.filter(|origin| house.config.server.cors_origins.iter().any(|named| named.as_bytes() == origin.as_bytes()));
+    let allowed = origin.filter(|origin| {
+        house
+            .config
+            .server
+            .cors_origins
+            .iter()
+            .any(|named| named.as_bytes() == origin.as_bytes())
+    });
     let Some(allowed) = allowed else {
         return next.run(request).await;
     };
-    let is_question = request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = if is_question { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let is_question = request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if is_question {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
     headers.append(header::VARY, HeaderValue::from_static("origin"));
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id, retry-after, ratelimit-limit, ratelimit-remaining, ratelimit-reset"));
-    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static(
+            "x-request-id, retry-after, ratelimit-limit, ratelimit-remaining, ratelimit-reset",
+        ),
+    );
+    headers.insert(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("cross-origin"),
+    );
     if is_question {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type, idempotency-key, x-api-key, x-request-id"));
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"),
+        );
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static(
+                "authorization, content-type, idempotency-key, x-api-key, x-request-id",
+            ),
+        );
+        headers.insert(
+            header::ACCESS_CONTROL_MAX_AGE,
+            HeaderValue::from_static("600"),
+        );
     }
     response
 }
 
 /// What is told at a path where nothing is.
 pub async fn no_such_route() -> Refusal {
-    Refusal::new(Code::NoSuchRoute, "nothing is at this path").hint("/openapi.json lists every path there is")
+    Refusal::new(Code::NoSuchRoute, "nothing is at this path")
+        .hint("/openapi.json lists every path there is")
 }
 
 /// What is told when a path does not take a method.
 pub async fn method_not_allowed() -> Refusal {
-    Refusal::new(Code::MethodNotAllowed, "this path does not take this method")
+    Refusal::new(
+        Code::MethodNotAllowed,
+        "this path does not take this method",
+    )
 }
 
 fn origin_of(house: &House, request: &Request<Body>) -> Origin {
     let headers = request.headers();
-    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_request_id(id));
+    let given = headers
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| is_request_id(id));
     let request_id = match given {
         Some(given) => Arc::from(given),
         // Without randomness there is no id; the request itself can still be answered.
-        None => RecordId::generate(now_us()).map_or_else(|_| Arc::from("none"), |id| Arc::from(id.to_string())),
+        None => RecordId::generate(now_us())
+            .map_or_else(|_| Arc::from("none"), |id| Arc::from(id.to_string())),
     };
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0.ip());
+    let user_agent = headers
+        .get(header::USER_AGENT)
+        .and_then(|value| value.to_str().ok());
     Origin {
         request_id,
         ip: peer.map(|peer| house.believed(peer, headers)),
-        user_agent: user_agent.map(|text| Arc::from(text.get(..USER_AGENT_LENGTH_MAX).unwrap_or(text))),
+        user_agent: user_agent
+            .map(|text| Arc::from(text.get(..USER_AGENT_LENGTH_MAX).unwrap_or(text))),
         started: Instant::now(),
     }
 }
@@ -188,9 +250,18 @@ pub(crate) fn client_behind(trusted: &[IpAddr], peer: IpAddr, headers: &HeaderMa
     if !trusted.contains(&peer) {
         return peer;
     }
-    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<IpAddr> = forwarded.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
-    hops.into_iter().rev().find(|hop| !trusted.contains(hop)).unwrap_or(peer)
+    let forwarded = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let hops: Vec<IpAddr> = forwarded
+        .flat_map(|value| value.split(','))
+        .filter_map(|hop| hop.trim().parse().ok())
+        .collect();
+    hops.into_iter()
+        .rev()
+        .find(|hop| !trusted.contains(hop))
+        .unwrap_or(peer)
 }
 
 fn is_request_id(id: &str) -> bool {
@@ -205,14 +276,25 @@ fn secure(headers: &mut HeaderMap, is_encrypted: bool) {
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
     ];
     for (name, value) in fixed {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     if is_encrypted {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000"),
+        );
     }
 }
 
@@ -224,10 +306,19 @@ mod tests {
     fn only_a_trusted_proxy_is_believed_about_who_called() {
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-for", HeaderValue::from_static("1.1.1.1, 9.9.9.9, 10.0.0.2"));
+        headers.insert(
+            "x-forwarded-for",
+            HeaderValue::from_static("1.1.1.1, 9.9.9.9, 10.0.0.2"),
+        );
         let trusted = [address("10.0.0.1"), address("10.0.0.2")];
-        assert_eq!(client_behind(&trusted, address("10.0.0.1"), &headers), address("9.9.9.9"));
-        assert_eq!(client_behind(&trusted, address("8.8.8.8"), &headers), address("8.8.8.8"));
+        assert_eq!(
+            client_behind(&trusted, address("10.0.0.1"), &headers),
+            address("9.9.9.9")
+        );
+        assert_eq!(
+            client_behind(&trusted, address("8.8.8.8"), &headers),
+            address("8.8.8.8")
+        );
     }
 
     #[test]

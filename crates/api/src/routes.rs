@@ -44,53 +44,149 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ("DELETE", "/api/v1/keys/{prefix}", Needs(Right::ManageKeys)),
     ("GET", "/api/v1/people", Needs(Right::ManagePeople)),
     ("POST", "/api/v1/people", Needs(Right::ManagePeople)),
-    ("PATCH", "/api/v1/people/{login}", Needs(Right::ManagePeople)),
-    ("POST", "/api/v1/people/{login}/password", Needs(Right::ManagePeople)),
+    (
+        "PATCH",
+        "/api/v1/people/{login}",
+        Needs(Right::ManagePeople),
+    ),
+    (
+        "POST",
+        "/api/v1/people/{login}/password",
+        Needs(Right::ManagePeople),
+    ),
     ("GET", "/api/v1/audit/records", Needs(Right::SeeAudit)),
     ("GET", "/api/v1/audit/records/{id}", Needs(Right::SeeAudit)),
-    ("POST", "/api/v1/audit/records/{id}/open", Needs(Right::OpenSealed)),
+    (
+        "POST",
+        "/api/v1/audit/records/{id}/open",
+        Needs(Right::OpenSealed),
+    ),
     ("GET", "/api/v1/audit/heads", Needs(Right::SeeAudit)),
     ("POST", "/api/v1/audit/verify", Needs(Right::SeeAudit)),
     ("POST", "/api/v1/audit/export", Needs(Right::ExportAudit)),
     ("GET", "/api/v1/models", Needs(Right::SeeModels)),
     ("POST", "/api/v1/models", Needs(Right::Register)),
     ("GET", "/api/v1/models/{name}", Needs(Right::SeeModels)),
-    ("GET", "/api/v1/models/{name}/versions/{version}", Needs(Right::SeeModels)),
-    ("DELETE", "/api/v1/models/{name}/versions/{version}", Needs(Right::Register)),
-    ("PUT", "/api/v1/models/{name}/versions/{version}/tags/{tag}", Needs(Right::Register)),
-    ("DELETE", "/api/v1/models/{name}/versions/{version}/tags/{tag}", Needs(Right::Register)),
-    ("POST", "/api/v1/models/{name}/versions/{version}/notes", Needs(Right::Register)),
-    ("POST", "/api/v1/models/{name}/versions/{version}/archive", Needs(Right::Register)),
-    ("GET", "/api/v1/models/{name}/aliases/{alias}", Needs(Right::SeeModels)),
-    ("PUT", "/api/v1/models/{name}/aliases/{alias}", Needs(Right::Register)),
+    (
+        "GET",
+        "/api/v1/models/{name}/versions/{version}",
+        Needs(Right::SeeModels),
+    ),
+    (
+        "DELETE",
+        "/api/v1/models/{name}/versions/{version}",
+        Needs(Right::Register),
+    ),
+    (
+        "PUT",
+        "/api/v1/models/{name}/versions/{version}/tags/{tag}",
+        Needs(Right::Register),
+    ),
+    (
+        "DELETE",
+        "/api/v1/models/{name}/versions/{version}/tags/{tag}",
+        Needs(Right::Register),
+    ),
+    (
+        "POST",
+        "/api/v1/models/{name}/versions/{version}/notes",
+        Needs(Right::Register),
+    ),
+    (
+        "POST",
+        "/api/v1/models/{name}/versions/{version}/archive",
+        Needs(Right::Register),
+    ),
+    (
+        "GET",
+        "/api/v1/models/{name}/aliases/{alias}",
+        Needs(Right::SeeModels),
+    ),
+    (
+        "PUT",
+        "/api/v1/models/{name}/aliases/{alias}",
+        Needs(Right::Register),
+    ),
     ("GET", "/api/v1/events", Needs(Right::SeeModels)),
     ("GET", "/api/v1/deployments", Needs(Right::SeeModels)),
-    ("GET", "/api/v1/models/{name}/deployments/{environment}", Needs(Right::SeeModels)),
-    ("POST", "/api/v1/models/{name}/deployments/{environment}/deploy", Needs(Right::Deploy)),
-    ("POST", "/api/v1/models/{name}/deployments/{environment}/promote", Needs(Right::Deploy)),
-    ("POST", "/api/v1/models/{name}/deployments/{environment}/rollback", Needs(Right::Deploy)),
-    ("POST", "/api/v1/models/{name}/deployments/{environment}/record", Needs(Right::Deploy)),
-    ("POST", "/api/v1/models/{name}/deployments/{environment}/withdraw", Needs(Right::Deploy)),
+    (
+        "GET",
+        "/api/v1/models/{name}/deployments/{environment}",
+        Needs(Right::SeeModels),
+    ),
+    (
+        "POST",
+        "/api/v1/models/{name}/deployments/{environment}/deploy",
+        Needs(Right::Deploy),
+    ),
+    (
+        "POST",
+        "/api/v1/models/{name}/deployments/{environment}/promote",
+        Needs(Right::Deploy),
+    ),
+    (
+        "POST",
+        "/api/v1/models/{name}/deployments/{environment}/rollback",
+        Needs(Right::Deploy),
+    ),
+    (
+        "POST",
+        "/api/v1/models/{name}/deployments/{environment}/record",
+        Needs(Right::Deploy),
+    ),
+    (
+        "POST",
+        "/api/v1/models/{name}/deployments/{environment}/withdraw",
+        Needs(Right::Deploy),
+    ),
     ("POST", "/api/v1/models/{name}/decide", Needs(Right::Decide)),
-    ("POST", "/api/v1/models/{name}/decide:batch", Needs(Right::Decide)),
+    (
+        "POST",
+        "/api/v1/models/{name}/decide:batch",
+        Needs(Right::Decide),
+    ),
     ("POST", "/api/v1/ml/predict", Needs(Right::Decide)),
     ("GET", "/api/v1/ml/models", Needs(Right::SeeModels)),
-    ("GET", "/api/v1/ml/models/{name}/performance", Needs(Right::SeeDecisions)),
-    ("GET", "/api/v1/ml/predictions/history", Needs(Right::SeeDecisions)),
+    (
+        "GET",
+        "/api/v1/ml/models/{name}/performance",
+        Needs(Right::SeeDecisions),
+    ),
+    (
+        "GET",
+        "/api/v1/ml/predictions/history",
+        Needs(Right::SeeDecisions),
+    ),
     ("GET", "/api/v1/ml/stats", Needs(Right::SeeDecisions)),
     ("GET", "/api/v1/ml-models", Needs(Right::SeeModels)),
     ("GET", "/api/v1/ml-models/{type}", Needs(Right::SeeModels)),
-    ("GET", "/api/v1/ml-models/{type}/health", Needs(Right::SeeModels)),
-    ("POST", "/api/v1/decisions/{id}/outcome", Needs(Right::ReportOutcomes)),
+    (
+        "GET",
+        "/api/v1/ml-models/{type}/health",
+        Needs(Right::SeeModels),
+    ),
+    (
+        "POST",
+        "/api/v1/decisions/{id}/outcome",
+        Needs(Right::ReportOutcomes),
+    ),
     ("POST", "/api/v1/outcomes", Needs(Right::ReportOutcomes)),
-    ("POST", "/api/v1/subjects/export", Needs(Right::ExportSubject)),
+    (
+        "POST",
+        "/api/v1/subjects/export",
+        Needs(Right::ExportSubject),
+    ),
     ("POST", "/api/v1/subjects/erase", Needs(Right::EraseSubject)),
 ];
 
 /// What a route asks of its caller; `None` when the table does not have it.
 pub fn access_of(method: &str, route: &str) -> Option<Access> {
-    static TABLE: LazyLock<HashMap<(&str, &str), Access>> =
-        LazyLock::new(|| ACCESS.iter().map(|(method, route, access)| ((*method, *route), *access)).collect());
+    static TABLE: LazyLock<HashMap<(&str, &str), Access>> = LazyLock::new(|| {
+        ACCESS
+            .iter()
+            .map(|(method, route, access)| ((*method, *route), *access))
+            .collect()
+    });
     // A HEAD is a GET whose body nobody reads.
     let method = if method == "HEAD" { "GET" } else { method };
     TABLE.get(&(method, route)).copied()

@@ -35,8 +35,15 @@ impl Server {
             tracing::warn!(cause = %chain(&error), "what is deployed could not be looked at");
         }
         let door = Door::open(&house.config, Arc::clone(&house.metrics)).await?;
-        let address = door.address().map_err(|source| ListenError::Address { address: house.config.server.listen, source })?;
-        Ok(Server { house, door, address })
+        let address = door.address().map_err(|source| ListenError::Address {
+            address: house.config.server.listen,
+            source,
+        })?;
+        Ok(Server {
+            house,
+            door,
+            address,
+        })
     }
 
     /// Where it listens.
@@ -64,11 +71,16 @@ impl Server {
         tending.spawn(sign_heads(self.house.clone()));
         tending.spawn(sweep(self.house.clone()));
         tending.spawn(follow(self.house.clone()));
-        self.door.serve(routes::router(self.house.clone()), stop).await;
+        self.door
+            .serve(routes::router(self.house.clone()), stop)
+            .await;
         tending.shutdown().await;
         self.house.ops.drain_shadows().await;
         let ledger = self.house.ledger.clone();
-        if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
+        if tokio::task::spawn_blocking(move || ledger.close())
+            .await
+            .is_err()
+        {
             tracing::error!("the ledger did not close in order");
         }
         self.house.store.close().await;
@@ -94,10 +106,16 @@ async fn sign_heads(house: House) {
 /// Where a tenant's lanes stood.
 type Heads = Vec<(LaneName, u64, Digest)>;
 
-async fn sign_moved(house: &House, signed: &mut BTreeMap<Tenant, Heads>) -> Result<(), ombud_ledger::Error> {
+async fn sign_moved(
+    house: &House,
+    signed: &mut BTreeMap<Tenant, Heads>,
+) -> Result<(), ombud_ledger::Error> {
     let mut standing: BTreeMap<Tenant, Heads> = BTreeMap::new();
     for head in house.ledger.read(|reader| reader.heads(None)).await? {
-        standing.entry(head.tenant).or_default().push((head.lane, head.sequence, head.hash));
+        standing
+            .entry(head.tenant)
+            .or_default()
+            .push((head.lane, head.sequence, head.hash));
     }
     for (tenant, heads) in standing {
         if signed.get(&tenant) != Some(&heads) {

@@ -4,8 +4,8 @@
 //! share, and how a wrong word is told: like every other mistake, with a hint and exit code 2.
 
 use crate::commands::{
-    audit, compare, completions, config, db, deploy, evaluate, inspect, keys, package, people, predict, recipe, serve,
-    subject, train, verify,
+    audit, compare, completions, config, db, deploy, evaluate, inspect, keys, package, people,
+    predict, recipe, serve, subject, train, verify,
 };
 use crate::console::{Console, ProgressStyle};
 use crate::failure::Failure;

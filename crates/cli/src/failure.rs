@@ -353,7 +353,10 @@ impl From<ConfigError> for Failure {
             json!({ "place": mistake.place, "key": mistake.key, "what": mistake.what, "hint": mistake.hint })
         });
         let hint = "`ombud config reference` tells every setting and what it means".to_owned();
-        let wrong = Wrong { mistakes: mistakes.collect(), ..Wrong::new(Class::Invalid, error.to_string(), Some(hint)) };
+        let wrong = Wrong {
+            mistakes: mistakes.collect(),
+            ..Wrong::new(Class::Invalid, error.to_string(), Some(hint))
+        };
         Failure::Wrong(Box::new(wrong))
     }
 }
@@ -367,7 +370,10 @@ impl From<OpenError> for Failure {
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Self {
         let (class, hint) = match &error {
-            ListenError::Address { .. } => (Class::Unavailable, "choose another address with --listen, or stop what listens there"),
+            ListenError::Address { .. } => (
+                Class::Unavailable,
+                "choose another address with --listen, or stop what listens there",
+            ),
             ListenError::Tls(_) => (Class::Invalid, "check `tls.certificate` and `tls.key`"),
         };
         Failure::new(class, chain(&error), hint)
@@ -380,7 +386,9 @@ impl From<ombud_ops::Error> for Failure {
             ombud_ops::Error::Deploy(ombud_ops::DeployError::GateFailed { .. }) => {
                 "train a better version, or overrule the gate with --force --reason WHY"
             }
-            ombud_ops::Error::Store(_) | ombud_ops::Error::NotDeployed { .. } => "see `ombud models` and `ombud deployments`",
+            ombud_ops::Error::Store(_) | ombud_ops::Error::NotDeployed { .. } => {
+                "see `ombud models` and `ombud deployments`"
+            }
             _ => "see `ombud deployments`",
         };
         Failure::new(error.class(), chain(&error), hint)
@@ -389,20 +397,30 @@ impl From<ombud_ops::Error> for Failure {
 
 impl From<ombud_store::registry::RegistryError> for Failure {
     fn from(error: ombud_store::registry::RegistryError) -> Self {
-        Failure::new(error.class(), chain(&error), "check the bundle with `ombud verify`, and `storage.artifacts`")
+        Failure::new(
+            error.class(),
+            chain(&error),
+            "check the bundle with `ombud verify`, and `storage.artifacts`",
+        )
     }
 }
 
 impl From<ombud_ledger::Error> for Failure {
     fn from(error: ombud_ledger::Error) -> Self {
-        Failure::new(error.class(), chain(&error), "check `storage.database`; `ombud db status` tells what it finds")
+        Failure::new(
+            error.class(),
+            chain(&error),
+            "check `storage.database`; `ombud db status` tells what it finds",
+        )
     }
 }
 
 impl From<ombud_store::Error> for Failure {
     fn from(error: ombud_store::Error) -> Self {
         let hint = match error.class() {
-            Class::NotFound => "check the name; `ombud models`, `ombud keys list` and `ombud people list` show what there is",
+            Class::NotFound => {
+                "check the name; `ombud models`, `ombud keys list` and `ombud people list` show what there is"
+            }
             Class::Invalid | Class::TooLarge => "mend it and try again",
             Class::Conflict => "look at how it is now, then decide again",
             _ => "check `storage.database`; `ombud db status` tells what it finds",

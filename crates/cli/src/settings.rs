@@ -51,7 +51,10 @@ impl Settings {
             flags.push((name.trim().to_owned(), value.to_owned()));
         }
         if let Some(folder) = &self.folder {
-            flags.push(("storage.folder".to_owned(), folder.to_string_lossy().into_owned()));
+            flags.push((
+                "storage.folder".to_owned(),
+                folder.to_string_lossy().into_owned(),
+            ));
         }
         flags.extend(own);
         let sources = Sources::gather(self.config.clone(), flags)?;
@@ -83,9 +86,15 @@ pub fn must_exist(config: &Config) -> Result<(), Failure> {
 
 /// Something to run asynchronous work on.
 pub fn runtime() -> Result<Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     runtime.map_err(|error| {
-        Failure::new(Class::Unavailable, format!("threads cannot be started: {error}"), "close other programs and try again")
+        Failure::new(
+            Class::Unavailable,
+            format!("threads cannot be started: {error}"),
+            "close other programs and try again",
+        )
     })
 }
 
@@ -109,15 +118,26 @@ pub fn act(reason: &str) -> Act {
 
 /// The name of whoever sits at this terminal, for the record.
 pub fn principal() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned());
-    let plain: String = user.chars().filter(|c| !c.is_control() && !c.is_whitespace()).take(80).collect();
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("LOGNAME"))
+        .unwrap_or_else(|_| "somebody".to_owned());
+    let plain: String = user
+        .chars()
+        .filter(|c| !c.is_control() && !c.is_whitespace())
+        .take(80)
+        .collect();
     format!("terminal:{plain}")
 }
 
 /// Who asks, as the rooms below record it.
 pub fn caller() -> ombud_ops::Caller {
     let act = act("");
-    ombud_ops::Caller { principal: principal(), ip: None, user_agent: act.user_agent, request_id: None }
+    ombud_ops::Caller {
+        principal: principal(),
+        ip: None,
+        user_agent: act.user_agent,
+        request_id: None,
+    }
 }
 
 /// Writes an act of this terminal down.
@@ -136,16 +156,25 @@ pub async fn record(rooms: &Rooms, kind: Kind, detail: serde_json::Value) -> Res
 
 /// Says what was recorded where, when that may interest somebody.
 pub fn note_recorded(console: &Console, recorded: &ombud_ledger::Recorded) {
-    console.note(&format!("recorded as {} in lane {}, number {}", recorded.id, recorded.lane, recorded.sequence));
+    console.note(&format!(
+        "recorded as {} in lane {}, number {}",
+        recorded.id, recorded.lane, recorded.sequence
+    ));
 }
 
 async fn open_on_a_free_lane(config: &Config) -> Result<Rooms, OpenError> {
     let mut taken = None;
     for number in 1..=LANES_MAX {
-        let name = if number == 1 { "command".to_owned() } else { format!("command-{number}") };
+        let name = if number == 1 {
+            "command".to_owned()
+        } else {
+            format!("command-{number}")
+        };
         let lane = LaneName::new(&name).map_err(|_| OpenError::Name(name))?;
         match open::rooms(config, lane, None).await {
-            Err(error @ OpenError::Ledger(ombud_ledger::Error::LaneTaken { .. })) => taken = Some(error),
+            Err(error @ OpenError::Ledger(ombud_ledger::Error::LaneTaken { .. })) => {
+                taken = Some(error)
+            }
             other => return other,
         }
     }

@@ -71,7 +71,10 @@ impl Issuers {
             .https_or_http()
             .enable_http1()
             .build();
-        let issuers = config.issuers.iter().map(|settings| Known::new(settings, &tenant));
+        let issuers = config
+            .issuers
+            .iter()
+            .map(|settings| Known::new(settings, &tenant));
         Ok(Issuers {
             issuers: issuers.collect::<Result<_, _>>()?,
             tenant,
@@ -88,7 +91,11 @@ impl Issuers {
     pub async fn caller(&self, token: &str, now_seconds: f64) -> Result<Caller, TokenError> {
         let unverified = Unverified::read(token)?;
         let named = unverified.issuer().ok_or(TokenError::Issuer)?;
-        let known = self.issuers.iter().find(|known| known.settings.issuer == named).ok_or(TokenError::Issuer)?;
+        let known = self
+            .issuers
+            .iter()
+            .find(|known| known.settings.issuer == named)
+            .ok_or(TokenError::Issuer)?;
         let claims = match unverified.verify(&known.keys()) {
             Err(TokenError::UnknownKey) if known.fetches() => {
                 self.fetch(known).await;
@@ -96,7 +103,11 @@ impl Issuers {
             }
             other => other?,
         };
-        let subject = claims.check(&known.settings.issuer, &known.settings.audience, now_seconds)?;
+        let subject = claims.check(
+            &known.settings.issuer,
+            &known.settings.audience,
+            now_seconds,
+        )?;
         Ok(Caller {
             principal: Arc::from(format!("token:{}#{subject}", known.settings.issuer)),
             tenant: known.tenant_of(&claims)?,
@@ -113,15 +124,25 @@ impl Issuers {
         }
         *fetched = Some(Instant::now());
         match self.key_set(&known.settings.issuer).await {
-            Ok(keys) => *known.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys),
-            Err(cause) => tracing::warn!(issuer = known.settings.issuer, cause, "an issuer's keys cannot be fetched"),
+            Ok(keys) => {
+                *known.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys)
+            }
+            Err(cause) => tracing::warn!(
+                issuer = known.settings.issuer,
+                cause,
+                "an issuer's keys cannot be fetched"
+            ),
         }
     }
 
     async fn key_set(&self, issuer: &str) -> Result<KeySet, String> {
-        let place = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let place = format!(
+            "{}/.well-known/openid-configuration",
+            issuer.trim_end_matches('/')
+        );
         let discovery = self.get(&place).await?;
-        let discovery: Discovery = serde_json::from_slice(&discovery).map_err(|error| error.to_string())?;
+        let discovery: Discovery =
+            serde_json::from_slice(&discovery).map_err(|error| error.to_string())?;
         if discovery.issuer != issuer {
             return Err("its discovery document names another issuer".to_owned());
         }
@@ -129,21 +150,37 @@ impl Issuers {
         if !is_safe {
             return Err("its keys would come over plain HTTP".to_owned());
         }
-        let keys = KeySet::read(&self.get(&discovery.jwks_uri).await?).map_err(|error| error.to_string())?;
-        if keys.is_empty() { Err("it has no key that can sign".to_owned()) } else { Ok(keys) }
+        let keys = KeySet::read(&self.get(&discovery.jwks_uri).await?)
+            .map_err(|error| error.to_string())?;
+        if keys.is_empty() {
+            Err("it has no key that can sign".to_owned())
+        } else {
+            Ok(keys)
+        }
     }
 
     async fn get(&self, url: &str) -> Result<Bytes, String> {
-        let uri = url.parse().map_err(|_| "an address cannot be read".to_owned())?;
+        let uri = url
+            .parse()
+            .map_err(|_| "an address cannot be read".to_owned())?;
         let fetching = async {
-            let response = self.client.get(uri).await.map_err(|error| crate::refusal::chain(&error))?;
+            let response = self
+                .client
+                .get(uri)
+                .await
+                .map_err(|error| crate::refusal::chain(&error))?;
             if !response.status().is_success() {
                 return Err(format!("it answered {}", response.status()));
             }
-            let body = Limited::new(response.into_body(), DOCUMENT_BYTES_MAX).collect().await;
-            body.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
+            let body = Limited::new(response.into_body(), DOCUMENT_BYTES_MAX)
+                .collect()
+                .await;
+            body.map(http_body_util::Collected::to_bytes)
+                .map_err(|error| error.to_string())
         };
-        tokio::time::timeout(FETCH_PATIENCE, fetching).await.map_err(|_| "it took too long".to_owned())?
+        tokio::time::timeout(FETCH_PATIENCE, fetching)
+            .await
+            .map_err(|_| "it took too long".to_owned())?
     }
 
     /// The tenant of everybody whom no issuer places elsewhere.
@@ -154,7 +191,11 @@ impl Issuers {
 
 impl Known {
     fn new(settings: &Issuer, tenant: &Tenant) -> Result<Self, IssuersError> {
-        let keys = if settings.jwks.as_os_str().is_empty() { KeySet::default() } else { pinned(&settings.jwks)? };
+        let keys = if settings.jwks.as_os_str().is_empty() {
+            KeySet::default()
+        } else {
+            pinned(&settings.jwks)?
+        };
         let tenant = match settings.tenant.as_str() {
             "" => tenant.clone(),
             named => Tenant::new(named).unwrap_or_else(|_| tenant.clone()),
@@ -189,7 +230,12 @@ impl Known {
 
     fn roles_of(&self, claims: &Claims) -> Roles {
         let named = claims.texts_at(&self.settings.roles_claim);
-        Roles::of(named.iter().filter_map(|name| self.settings.roles.get(*name)).filter_map(|role| role.parse().ok()))
+        Roles::of(
+            named
+                .iter()
+                .filter_map(|name| self.settings.roles.get(*name))
+                .filter_map(|role| role.parse().ok()),
+        )
     }
 }
 
@@ -201,9 +247,14 @@ impl fmt::Debug for Issuers {
 }
 
 fn pinned(path: &std::path::Path) -> Result<KeySet, IssuersError> {
-    let json = std::fs::read(path).map_err(|source| IssuersError::Pinned { path: path.to_owned(), source })?;
+    let json = std::fs::read(path).map_err(|source| IssuersError::Pinned {
+        path: path.to_owned(),
+        source,
+    })?;
     match KeySet::read(&json) {
         Ok(keys) if !keys.is_empty() => Ok(keys),
-        _ => Err(IssuersError::NoKeys { path: path.to_owned() }),
+        _ => Err(IssuersError::NoKeys {
+            path: path.to_owned(),
+        }),
     }
 }

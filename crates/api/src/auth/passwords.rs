@@ -55,7 +55,9 @@ pub fn random_password() -> Result<Zeroizing<String>, getrandom::Error> {
 impl Passwords {
     /// Checks at most this many at once.
     pub fn new(checks_max: usize) -> Self {
-        Passwords { places: Arc::new(Semaphore::new(checks_max)) }
+        Passwords {
+            places: Arc::new(Semaphore::new(checks_max)),
+        }
     }
 
     /// What is kept of a password.
@@ -65,14 +67,20 @@ impl Passwords {
         }
         self.work(move || {
             let hashed = hasher().hash_password(password.as_bytes());
-            hashed.map(|hash| PasswordHash::new(hash.to_string())).map_err(|_| PasswordError::Stored)
+            hashed
+                .map(|hash| PasswordHash::new(hash.to_string()))
+                .map_err(|_| PasswordError::Stored)
         })
         .await
     }
 
     /// Whether a password is the one that was kept. Without a kept one it takes as long and says no, so that nobody
     /// learns who exists.
-    pub async fn check(&self, password: Zeroizing<String>, kept: Option<PasswordHash>) -> Result<bool, PasswordError> {
+    pub async fn check(
+        &self,
+        password: Zeroizing<String>,
+        kept: Option<PasswordHash>,
+    ) -> Result<bool, PasswordError> {
         if password.len() > PASSWORD_LENGTH_MAX * 4 {
             return Err(PasswordError::Length);
         }
@@ -90,7 +98,10 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| PasswordError::Busy)?;
+        let place = Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .map_err(|_| PasswordError::Busy)?;
         tokio::task::spawn_blocking(move || {
             let _place = place;
             work()
@@ -118,7 +129,10 @@ mod tests {
 
     #[test]
     fn a_random_password_can_be_typed_and_is_new_each_time() {
-        let (one, other) = (random_password().expect("random"), random_password().expect("random"));
+        let (one, other) = (
+            random_password().expect("random"),
+            random_password().expect("random"),
+        );
         assert_ne!(one, other);
         assert_eq!(one.split('-').count(), 5);
     }
@@ -126,15 +140,36 @@ mod tests {
     #[tokio::test]
     async fn a_password_is_checked_and_a_stranger_is_told_no() {
         let passwords = Passwords::new(1);
-        let kept = passwords.hash(clear("correct horse battery")).await.expect("a hash");
+        let kept = passwords
+            .hash(clear("correct horse battery"))
+            .await
+            .expect("a hash");
         assert!(kept.expose().starts_with("$argon2id$"));
-        assert!(passwords.check(clear("correct horse battery"), Some(kept.clone())).await.expect("checked"));
-        assert!(!passwords.check(clear("correct horse batterx"), Some(kept)).await.expect("checked"));
-        assert!(!passwords.check(clear("correct horse battery"), None).await.expect("checked"));
+        assert!(
+            passwords
+                .check(clear("correct horse battery"), Some(kept.clone()))
+                .await
+                .expect("checked")
+        );
+        assert!(
+            !passwords
+                .check(clear("correct horse batterx"), Some(kept))
+                .await
+                .expect("checked")
+        );
+        assert!(
+            !passwords
+                .check(clear("correct horse battery"), None)
+                .await
+                .expect("checked")
+        );
     }
 
     #[tokio::test]
     async fn a_short_password_is_not_taken() {
-        assert!(matches!(Passwords::new(1).hash(clear("short")).await, Err(PasswordError::Length)));
+        assert!(matches!(
+            Passwords::new(1).hash(clear("short")).await,
+            Err(PasswordError::Length)
+        ));
     }
 }

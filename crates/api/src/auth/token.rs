@@ -131,7 +131,10 @@ impl<'t> Unverified<'t> {
     pub fn verify(self, keys: &KeySet) -> Result<Claims, TokenError> {
         let fits = |key: &&Key| {
             let is_named = self.key_id.is_none() || key.id.is_none() || key.id == self.key_id;
-            let is_for_it = key.algorithm.as_ref().is_none_or(|algorithm| *algorithm == self.algorithm);
+            let is_for_it = key
+                .algorithm
+                .as_ref()
+                .is_none_or(|algorithm| *algorithm == self.algorithm);
             is_named && is_for_it
         };
         let candidates: Vec<&Key> = keys.keys.iter().filter(fits).collect();
@@ -140,7 +143,10 @@ impl<'t> Unverified<'t> {
         }
         let mut refused = TokenError::Algorithm;
         for key in candidates {
-            match key.material.check(&self.algorithm, self.signed.as_bytes(), &self.signature) {
+            match key
+                .material
+                .check(&self.algorithm, self.signed.as_bytes(), &self.signature)
+            {
                 Ok(()) => return Ok(self.claims),
                 Err(TokenError::Signature) => refused = TokenError::Signature,
                 Err(_) => {}
@@ -152,7 +158,12 @@ impl<'t> Unverified<'t> {
 
 impl Claims {
     /// Checks for whom and until when it holds; the answer is whom it names.
-    pub fn check(&self, issuer: &str, audience: &str, now_seconds: f64) -> Result<&str, TokenError> {
+    pub fn check(
+        &self,
+        issuer: &str,
+        audience: &str,
+        now_seconds: f64,
+    ) -> Result<&str, TokenError> {
         if self.text("iss") != Some(issuer) {
             return Err(TokenError::Issuer);
         }
@@ -165,14 +176,25 @@ impl Claims {
         if !is_for_us {
             return Err(TokenError::Audience);
         }
-        let expires = self.0.get("exp").and_then(Value::as_f64).ok_or(TokenError::Expired)?;
+        let expires = self
+            .0
+            .get("exp")
+            .and_then(Value::as_f64)
+            .ok_or(TokenError::Expired)?;
         if now_seconds > expires + LEEWAY_SECONDS {
             return Err(TokenError::Expired);
         }
-        if self.0.get("nbf").and_then(Value::as_f64).is_some_and(|from| now_seconds + LEEWAY_SECONDS < from) {
+        if self
+            .0
+            .get("nbf")
+            .and_then(Value::as_f64)
+            .is_some_and(|from| now_seconds + LEEWAY_SECONDS < from)
+        {
             return Err(TokenError::Early);
         }
-        self.text("sub").filter(|subject| !subject.is_empty()).ok_or(TokenError::Subject)
+        self.text("sub")
+            .filter(|subject| !subject.is_empty())
+            .ok_or(TokenError::Subject)
     }
 
     /// A claim at a dotted path. A name with dots or colons of its own is found whole first.
@@ -204,7 +226,12 @@ impl KeySet {
     /// Reads a JWK set. Keys of a kind that is not known are passed over: issuers publish keys for other uses too.
     pub fn read(json: &[u8]) -> Result<Self, TokenError> {
         let set: Jwks = serde_json::from_slice(json).map_err(|_| TokenError::Malformed)?;
-        let keys = set.keys.into_iter().take(KEYS_MAX).filter_map(Key::of).collect();
+        let keys = set
+            .keys
+            .into_iter()
+            .take(KEYS_MAX)
+            .filter_map(Key::of)
+            .collect();
         Ok(KeySet { keys })
     }
 
@@ -216,19 +243,30 @@ impl KeySet {
 
 impl Key {
     fn of(jwk: Jwk) -> Option<Self> {
-        if jwk.purpose.as_deref().is_some_and(|purpose| purpose != "sig") {
+        if jwk
+            .purpose
+            .as_deref()
+            .is_some_and(|purpose| purpose != "sig")
+        {
             return None;
         }
         let part = |text: &Option<String>| bytes(text.as_deref()?);
         let point = || Some([vec![4], part(&jwk.x)?, part(&jwk.y)?].concat());
         let material = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("RSA", _) => Material::Rsa { n: part(&jwk.n)?, e: part(&jwk.e)? },
+            ("RSA", _) => Material::Rsa {
+                n: part(&jwk.n)?,
+                e: part(&jwk.e)?,
+            },
             ("EC", Some("P-256")) => Material::P256(point()?),
             ("EC", Some("P-384")) => Material::P384(point()?),
             ("OKP", Some("Ed25519")) => Material::Ed25519(part(&jwk.x)?),
             _ => return None,
         };
-        Some(Key { id: jwk.kid, algorithm: jwk.alg, material })
+        Some(Key {
+            id: jwk.kid,
+            algorithm: jwk.alg,
+            material,
+        })
     }
 }
 
@@ -236,7 +274,9 @@ impl Material {
     fn check(&self, algorithm: &str, message: &[u8], given: &[u8]) -> Result<(), TokenError> {
         let wrong = |_| TokenError::Signature;
         let unparsed = |how: &'static dyn signature::VerificationAlgorithm, key: &[u8]| {
-            UnparsedPublicKey::new(how, key).verify(message, given).map_err(wrong)
+            UnparsedPublicKey::new(how, key)
+                .verify(message, given)
+                .map_err(wrong)
         };
         match (self, algorithm) {
             (Material::Rsa { n, e }, _) => {
@@ -249,7 +289,9 @@ impl Material {
                     "PS512" => &signature::RSA_PSS_2048_8192_SHA512,
                     _ => return Err(TokenError::Algorithm),
                 };
-                RsaPublicKeyComponents { n, e }.verify(how, message, given).map_err(wrong)
+                RsaPublicKeyComponents { n, e }
+                    .verify(how, message, given)
+                    .map_err(wrong)
             }
             (Material::P256(key), "ES256") => unparsed(&signature::ECDSA_P256_SHA256_FIXED, key),
             (Material::P384(key), "ES384") => unparsed(&signature::ECDSA_P384_SHA384_FIXED, key),

@@ -82,8 +82,15 @@ impl Default for Issuer {
 }
 
 impl Issuer {
-    pub(super) const NAMES: &'static [&'static str] =
-        &["issuer", "audience", "jwks", "roles_claim", "roles", "tenant_claim", "tenant"];
+    pub(super) const NAMES: &'static [&'static str] = &[
+        "issuer",
+        "audience",
+        "jwks",
+        "roles_claim",
+        "roles",
+        "tenant_claim",
+        "tenant",
+    ];
 
     pub(super) fn set(&mut self, name: &str, value: &DeValue<'_>) -> Result<(), String> {
         let given = Given::Toml(value);
@@ -101,7 +108,11 @@ impl Issuer {
     }
 
     pub(super) fn shown(&self) -> String {
-        let roles: Vec<String> = self.roles.iter().map(|(from, to)| format!("{} = {}", quoted(from), quoted(to))).collect();
+        let roles: Vec<String> = self
+            .roles
+            .iter()
+            .map(|(from, to)| format!("{} = {}", quoted(from), quoted(to)))
+            .collect();
         format!(
             "[[issuers]]\nissuer = {}\naudience = {}\njwks = {}\nroles_claim = {}\nroles = {{ {} }}\ntenant_claim = {}\ntenant = {}\n",
             quoted(&self.issuer),
@@ -117,20 +128,33 @@ impl Issuer {
     pub(super) fn check(&self) -> Result<(), (String, String)> {
         let wrong = |what: &str, hint: &str| Err((what.to_owned(), hint.to_owned()));
         if self.issuer.is_empty() || self.audience.is_empty() {
-            return wrong("lacks `issuer` or `audience`", "a token for somebody else must not open this door");
+            return wrong(
+                "lacks `issuer` or `audience`",
+                "a token for somebody else must not open this door",
+            );
         }
         let is_near = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"];
-        let is_safe = self.issuer.starts_with("https://") || is_near.iter().any(|near| self.issuer.starts_with(near));
+        let is_safe = self.issuer.starts_with("https://")
+            || is_near.iter().any(|near| self.issuer.starts_with(near));
         if self.jwks.as_os_str().is_empty() && !is_safe {
-            return wrong("would fetch keys over plain HTTP", "name an https:// issuer, or pin its keys with `jwks`");
+            return wrong(
+                "would fetch keys over plain HTTP",
+                "name an https:// issuer, or pin its keys with `jwks`",
+            );
         }
         for role in self.roles.values() {
             if role.parse::<ombud_store::Role>().is_err() {
-                return wrong("maps to a role that does not exist", "say viewer, caller, operator, auditor or admin");
+                return wrong(
+                    "maps to a role that does not exist",
+                    "say viewer, caller, operator, auditor or admin",
+                );
             }
         }
         if !self.tenant.is_empty() && ombud_ledger::Tenant::new(&self.tenant).is_err() {
-            return wrong("names a tenant that is no name", "lower-case letters, digits, `_`, `-` or `.`");
+            return wrong(
+                "names a tenant that is no name",
+                "lower-case letters, digits, `_`, `-` or `.`",
+            );
         }
         Ok(())
     }
@@ -141,8 +165,18 @@ fn roles(value: &DeValue<'_>) -> Result<BTreeMap<String, String>, String> {
     let DeValue::Table(entries) = value else {
         return Err(wrong());
     };
-    let pair = |(from, to): (&toml::Spanned<std::borrow::Cow<'_, str>>, &toml::Spanned<DeValue<'_>>)| {
-        Some((from.get_ref().to_string(), to.get_ref().as_str()?.to_owned()))
+    let pair = |(from, to): (
+        &toml::Spanned<std::borrow::Cow<'_, str>>,
+        &toml::Spanned<DeValue<'_>>,
+    )| {
+        Some((
+            from.get_ref().to_string(),
+            to.get_ref().as_str()?.to_owned(),
+        ))
     };
-    entries.iter().map(pair).collect::<Option<_>>().ok_or_else(wrong)
+    entries
+        .iter()
+        .map(pair)
+        .collect::<Option<_>>()
+        .ok_or_else(wrong)
 }

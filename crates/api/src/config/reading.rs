@@ -55,7 +55,10 @@ pub struct ConfigError {
 
 impl Sources {
     /// The file that is named, or `ombud.toml` here when there is one; the process's environment; and the flags.
-    pub fn gather(named: Option<PathBuf>, flags: Vec<(String, String)>) -> Result<Self, ConfigError> {
+    pub fn gather(
+        named: Option<PathBuf>,
+        flags: Vec<(String, String)>,
+    ) -> Result<Self, ConfigError> {
         let is_named = named.is_some();
         let path = named.unwrap_or_else(|| PathBuf::from("ombud.toml"));
         let file = match std::fs::read_to_string(&path) {
@@ -68,14 +71,20 @@ impl Sources {
                     what: format!("cannot be read: {error}"),
                     hint: Some("name the file with --config FILE".to_owned()),
                 };
-                return Err(ConfigError { mistakes: vec![mistake] });
+                return Err(ConfigError {
+                    mistakes: vec![mistake],
+                });
             }
         };
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
             .collect();
-        Ok(Sources { file, environment, flags })
+        Ok(Sources {
+            file,
+            environment,
+            flags,
+        })
     }
 }
 
@@ -96,7 +105,9 @@ pub(super) fn load(sources: &Sources) -> Result<(Config, Vec<Origin>), ConfigErr
     if reading.mistakes.is_empty() {
         Ok((reading.config, reading.origins))
     } else {
-        Err(ConfigError { mistakes: reading.mistakes })
+        Err(ConfigError {
+            mistakes: reading.mistakes,
+        })
     }
 }
 
@@ -113,7 +124,12 @@ impl Reading {
             Ok(table) => table,
             Err(error) => {
                 let line = error.span().map_or(1, |span| line_of(text, span.start));
-                self.mistake(&format!("{name}:{line}"), "", error.message().to_owned(), None);
+                self.mistake(
+                    &format!("{name}:{line}"),
+                    "",
+                    error.message().to_owned(),
+                    None,
+                );
                 return;
             }
         };
@@ -129,12 +145,23 @@ impl Reading {
                 continue;
             };
             let DeValue::Table(entries) = value.get_ref() else {
-                self.mistake(&place, section, "is a section, not a value".to_owned(), Some(format!("write `[{section}]` on its own line")));
+                self.mistake(
+                    &place,
+                    section,
+                    "is a section, not a value".to_owned(),
+                    Some(format!("write `[{section}]` on its own line")),
+                );
                 continue;
             };
             for (key, value) in entries {
                 let place = format!("{name}:{}", line_of(text, key.span().start));
-                self.value(&place, section, fields, key.get_ref(), Given::Toml(value.get_ref()));
+                self.value(
+                    &place,
+                    section,
+                    fields,
+                    key.get_ref(),
+                    Given::Toml(value.get_ref()),
+                );
             }
         }
     }
@@ -142,12 +169,24 @@ impl Reading {
     fn issuers(&mut self, name: &str, text: &str, place: &str, value: &Spanned<DeValue<'_>>) {
         let tables = match value.get_ref() {
             DeValue::Array(tables) => tables,
-            _ => return self.mistake(place, ISSUERS, "is a list of tables".to_owned(), Some("write `[[issuers]]`".to_owned())),
+            _ => {
+                return self.mistake(
+                    place,
+                    ISSUERS,
+                    "is a list of tables".to_owned(),
+                    Some("write `[[issuers]]`".to_owned()),
+                );
+            }
         };
         for table in tables {
             let place = |at: usize| format!("{name}:{}", line_of(text, at));
             let DeValue::Table(entries) = table.get_ref() else {
-                self.mistake(&place(table.span().start), ISSUERS, "holds something that is no table".to_owned(), None);
+                self.mistake(
+                    &place(table.span().start),
+                    ISSUERS,
+                    "holds something that is no table".to_owned(),
+                    None,
+                );
                 continue;
             };
             let mut issuer = Issuer::default();
@@ -164,7 +203,9 @@ impl Reading {
     }
 
     fn variable(&mut self, name: &str, value: &str) {
-        let key = name[ENVIRONMENT_PREFIX.len()..].to_lowercase().replace("__", ".");
+        let key = name[ENVIRONMENT_PREFIX.len()..]
+            .to_lowercase()
+            .replace("__", ".");
         self.text(name, &key, value);
     }
 
@@ -178,7 +219,14 @@ impl Reading {
         }
     }
 
-    fn value(&mut self, place: &str, section: &str, fields: &[Field], name: &str, given: Given<'_>) {
+    fn value(
+        &mut self,
+        place: &str,
+        section: &str,
+        fields: &[Field],
+        name: &str,
+        given: Given<'_>,
+    ) {
         if !fields.iter().any(|field| field.name == name) {
             let names = fields.iter().map(|field| field.name).collect();
             return self.unknown(place, section, name, names);
@@ -187,14 +235,21 @@ impl Reading {
         match self.config.set(section, name, given) {
             Ok(()) => {
                 self.origins.retain(|origin| origin.key != key);
-                self.origins.push(Origin { key, place: place.to_owned() });
+                self.origins.push(Origin {
+                    key,
+                    place: place.to_owned(),
+                });
             }
             Err(what) => self.mistake(place, &key, what, None),
         }
     }
 
     fn unknown(&mut self, place: &str, section: &str, name: &str, names: Vec<&'static str>) {
-        let key = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
+        let key = if section.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{section}.{name}")
+        };
         let hint = match nearest(name, names.iter().copied()) {
             Some(near) => format!("is it `{near}`?"),
             None => format!("known are: {}", names.join(", ")),
@@ -246,7 +301,8 @@ impl fmt::Display for ConfigError {
             [one] => one.fmt(f),
             many => {
                 write!(f, "the settings have {} mistakes", many.len())?;
-                many.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+                many.iter()
+                    .try_for_each(|mistake| write!(f, "\n  {mistake}"))
             }
         }
     }
@@ -254,12 +310,18 @@ impl fmt::Display for ConfigError {
 
 fn section_named(name: &str) -> Option<(&'static str, &'static [Field])> {
     let mut sections = Config::sections().into_iter();
-    sections.find(|(section, _, _)| *section == name).map(|(section, _, fields)| (section, fields))
+    sections
+        .find(|(section, _, _)| *section == name)
+        .map(|(section, _, fields)| (section, fields))
 }
 
 fn section_names() -> Vec<&'static str> {
     let sections = Config::sections();
-    sections.iter().map(|(section, _, _)| *section).chain([ISSUERS]).collect()
+    sections
+        .iter()
+        .map(|(section, _, _)| *section)
+        .chain([ISSUERS])
+        .collect()
 }
 
 fn line_of(text: &str, at: usize) -> usize {

@@ -95,9 +95,17 @@ impl SecretUrl {
             Some((url, _)) => (url, true),
             None => (self.0.as_str(), false),
         };
-        let tail = if has_parameters { format!("?{MASK}") } else { String::new() };
+        let tail = if has_parameters {
+            format!("?{MASK}")
+        } else {
+            String::new()
+        };
         let Some((scheme, rest)) = url.split_once("://") else {
-            return if url.is_empty() { String::new() } else { MASK.to_owned() };
+            return if url.is_empty() {
+                String::new()
+            } else {
+                MASK.to_owned()
+            };
         };
         let (who, place) = rest.rsplit_once('@').unwrap_or(("", rest));
         let who = match who.split_once(':') {
@@ -191,7 +199,9 @@ impl Setting for u64 {
     const KIND: &'static str = "a whole number";
     fn read(given: Given<'_>) -> Result<Self, String> {
         let parsed = match given {
-            Given::Toml(DeValue::Integer(number)) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
+            Given::Toml(DeValue::Integer(number)) => {
+                u64::from_str_radix(number.as_str(), number.radix()).ok()
+            }
             Given::Text(text) => text.replace('_', "").parse().ok(),
             Given::Toml(_) => None,
         };
@@ -225,7 +235,9 @@ impl Setting for u32 {
 impl Setting for Seconds {
     const KIND: &'static str = "seconds";
     fn read(given: Given<'_>) -> Result<Self, String> {
-        u64::read(given).map(Seconds).map_err(|_| "must be a whole number of seconds".to_owned())
+        u64::read(given)
+            .map(Seconds)
+            .map_err(|_| "must be a whole number of seconds".to_owned())
     }
     fn shown(&self) -> String {
         self.0.to_string()
@@ -235,7 +247,9 @@ impl Setting for Seconds {
 impl Setting for Bytes {
     const KIND: &'static str = "bytes";
     fn read(given: Given<'_>) -> Result<Self, String> {
-        usize::read(given).map(Bytes).map_err(|_| "must be a whole number of bytes".to_owned())
+        usize::read(given)
+            .map(Bytes)
+            .map_err(|_| "must be a whole number of bytes".to_owned())
     }
     fn shown(&self) -> String {
         self.0.to_string()
@@ -265,12 +279,17 @@ impl Setting for Vec<String> {
         let wrong = || format!("must be {}", Self::KIND);
         match given {
             Given::Toml(DeValue::Array(values)) => {
-                let texts = values.iter().map(|value| value.get_ref().as_str().map(str::to_owned));
+                let texts = values
+                    .iter()
+                    .map(|value| value.get_ref().as_str().map(str::to_owned));
                 texts.collect::<Option<_>>().ok_or_else(wrong)
             }
             Given::Toml(_) => Err(wrong()),
             Given::Text(text) => {
-                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                let parts = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty());
                 Ok(parts.map(str::to_owned).collect())
             }
         }
@@ -287,7 +306,10 @@ impl Setting for Vec<PathBuf> {
         Vec::<String>::read(given).map(|paths| paths.into_iter().map(PathBuf::from).collect())
     }
     fn shown(&self) -> String {
-        let texts: Vec<String> = self.iter().map(|path| quoted(&path.to_string_lossy())).collect();
+        let texts: Vec<String> = self
+            .iter()
+            .map(|path| quoted(&path.to_string_lossy()))
+            .collect();
         format!("[{}]", texts.join(", "))
     }
 }
@@ -315,7 +337,10 @@ mod tests {
             ("", ""),
             ("postgres://u:p@h:5432/d", "postgres://u:********@h:5432/d"),
             ("postgres://u:p@@h/d", "postgres://u:********@h/d"),
-            ("postgres:///d?host=/tmp&password=x", "postgres:///d?********"),
+            (
+                "postgres:///d?host=/tmp&password=x",
+                "postgres:///d?********",
+            ),
             ("redis://h", "redis://h"),
             ("no address", "********"),
         ] {

@@ -32,7 +32,10 @@ struct InUse {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("the PEM file {path:?} cannot be read")]
-    Pem { path: PathBuf, source: rustls::pki_types::pem::Error },
+    Pem {
+        path: PathBuf,
+        source: rustls::pki_types::pem::Error,
+    },
     #[error("the certificate {path:?} holds no certificate")]
     Empty { path: PathBuf },
     #[error("the certificate and its key do not fit together")]
@@ -44,12 +47,25 @@ type Stamp = (Option<SystemTime>, Option<SystemTime>);
 impl Tls {
     /// Loads the files.
     pub fn load(files: &crate::config::Tls) -> Result<Self, TlsError> {
-        Ok(Tls { current: RwLock::new(InUse::load(files)?), files: files.clone() })
+        Ok(Tls {
+            current: RwLock::new(InUse::load(files)?),
+            files: files.clone(),
+        })
     }
 
     /// Shakes hands; `None` when the client does not within its time.
-    pub async fn accept(&self, stream: TcpStream, patience: Duration) -> Option<TlsStream<TcpStream>> {
-        let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config);
+    pub async fn accept(
+        &self,
+        stream: TcpStream,
+        patience: Duration,
+    ) -> Option<TlsStream<TcpStream>> {
+        let config = Arc::clone(
+            &self
+                .current
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .config,
+        );
         let handshake = TlsAcceptor::from(config).accept(stream);
         tokio::time::timeout(patience, handshake).await.ok()?.ok()
     }
@@ -74,19 +90,27 @@ impl Tls {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = in_use;
                 tracing::info!("a renewed certificate is in use");
             }
-            Err(error) => tracing::error!(cause = %crate::refusal::chain(&error), "a renewed certificate cannot be used; the old one stays"),
+            Err(error) => {
+                tracing::error!(cause = %crate::refusal::chain(&error), "a renewed certificate cannot be used; the old one stays")
+            }
         }
     }
 
     /// The certificate in use.
     pub fn certificate(&self) -> CertificateDer<'static> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).certificate.clone()
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .certificate
+            .clone()
     }
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
     }
 }
 
@@ -100,7 +124,9 @@ impl InUse {
             .map_err(unreadable(&files.certificate))?
             .collect();
         let chain = chain.map_err(unreadable(&files.certificate))?;
-        let empty = || TlsError::Empty { path: files.certificate.clone() };
+        let empty = || TlsError::Empty {
+            path: files.certificate.clone(),
+        };
         let certificate = chain.first().cloned().ok_or_else(empty)?;
         let key = PrivateKeyDer::from_pem_file(&files.key).map_err(unreadable(&files.key))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -109,11 +135,18 @@ impl InUse {
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(InUse { certificate, config: Arc::new(config) })
+        Ok(InUse {
+            certificate,
+            config: Arc::new(config),
+        })
     }
 }
 
 fn stamp(files: &crate::config::Tls) -> Stamp {
-    let changed = |path: &Path| std::fs::metadata(path).and_then(|data| data.modified()).ok();
+    let changed = |path: &Path| {
+        std::fs::metadata(path)
+            .and_then(|data| data.modified())
+            .ok()
+    };
     (changed(&files.certificate), changed(&files.key))
 }

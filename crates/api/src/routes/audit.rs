@@ -136,10 +136,10 @@ pub struct OpenedView {
     /// `open`, `erased` or `nothing`.
     pub contents: String,
     /// What the model was given.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub input: Option<Box<RawValue>>,
     /// Why it answered so.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub explanation: Option<Box<RawValue>>,
 }
 
@@ -221,11 +221,18 @@ pub fn router() -> OpenApiRouter<House> {
 
 /// Records, newest first
 #[utoipa::path(get, path = "/api/v1/audit/records", tag = "audit", params(RecordsQuery), responses((status = 200, description = "A page of records.", body = RecordsView)))]
-async fn records(State(house): State<House>, caller: Known, Query(query): Query<RecordsQuery>) -> Result<Answer<RecordsView>, Refusal> {
+async fn records(
+    State(house): State<House>,
+    caller: Known,
+    Query(query): Query<RecordsQuery>,
+) -> Result<Answer<RecordsView>, Refusal> {
     caller.may_everywhere(Right::SeeAudit)?;
     let query = query.checked()?;
     let tenant = caller.tenant.clone();
-    let page = house.ledger.read(move |reader| reader.page(&tenant, &query)).await?;
+    let page = house
+        .ledger
+        .read(move |reader| reader.page(&tenant, &query))
+        .await?;
     Ok(Answer(RecordsView {
         records: page.records.iter().map(RecordView::from).collect(),
         next: page.next.map(cursor_text),
@@ -235,11 +242,18 @@ async fn records(State(house): State<House>, caller: Known, Query(query): Query<
 /// A record by its id
 #[utoipa::path(get, path = "/api/v1/audit/records/{id}", tag = "audit", params(("id" = String, Path, description = "The record's id.")),
     responses((status = 200, description = "The record.", body = RecordView)))]
-async fn record(State(house): State<House>, caller: Known, Path(id): Path<String>) -> Result<Answer<RecordView>, Refusal> {
+async fn record(
+    State(house): State<House>,
+    caller: Known,
+    Path(id): Path<String>,
+) -> Result<Answer<RecordView>, Refusal> {
     caller.may_everywhere(Right::SeeAudit)?;
     let id = record_id(&id)?;
     let tenant = caller.tenant.clone();
-    let record = house.ledger.read(move |reader| reader.record(&tenant, &id)).await?;
+    let record = house
+        .ledger
+        .read(move |reader| reader.record(&tenant, &id))
+        .await?;
     Ok(Answer(RecordView::from(&record)))
 }
 
@@ -256,9 +270,14 @@ async fn open(
     caller.may_everywhere(Right::OpenSealed)?;
     let id = record_id(&id)?;
     let act = origin.act(&caller.principal, why.reason);
-    let opened = house.ledger.open_sealed(&caller.tenant, vec![id], act).await?;
+    let opened = house
+        .ledger
+        .open_sealed(&caller.tenant, vec![id], act)
+        .await?;
     let opened = opened.into_iter().next();
-    opened.map(|opened| Answer(OpenedView::from(opened))).ok_or_else(|| Refusal::new(Code::NotFound, "there is no such record"))
+    opened
+        .map(|opened| Answer(OpenedView::from(opened)))
+        .ok_or_else(|| Refusal::new(Code::NotFound, "there is no such record"))
 }
 
 /// Where every lane stands
@@ -266,16 +285,35 @@ async fn open(
 async fn heads(State(house): State<House>, caller: Known) -> Result<Answer<HeadsView>, Refusal> {
     caller.may_everywhere(Right::SeeAudit)?;
     let tenant = caller.tenant.clone();
-    let heads = house.ledger.read(move |reader| reader.heads(Some(&tenant))).await?;
-    let view = |head: ombud_ledger::LaneHead| HeadView { lane: head.lane.to_string(), sequence: head.sequence, hash: head.hash.to_string() };
-    Ok(Answer(HeadsView { heads: heads.into_iter().map(view).collect(), checkpoint_key: house.checkpoint_key.to_string() }))
+    let heads = house
+        .ledger
+        .read(move |reader| reader.heads(Some(&tenant)))
+        .await?;
+    let view = |head: ombud_ledger::LaneHead| HeadView {
+        lane: head.lane.to_string(),
+        sequence: head.sequence,
+        hash: head.hash.to_string(),
+    };
+    Ok(Answer(HeadsView {
+        heads: heads.into_iter().map(view).collect(),
+        checkpoint_key: house.checkpoint_key.to_string(),
+    }))
 }
 
 /// Walk every chain again; large ledgers are better verified with `ombud audit verify`
 #[utoipa::path(post, path = "/api/v1/audit/verify", tag = "audit", request_body = VerifyWish, responses((status = 200, description = "What was found.", body = ReportView)))]
-async fn verify(State(house): State<House>, caller: Known, Json(wish): Json<VerifyWish>) -> Result<Answer<ReportView>, Refusal> {
+async fn verify(
+    State(house): State<House>,
+    caller: Known,
+    Json(wish): Json<VerifyWish>,
+) -> Result<Answer<ReportView>, Refusal> {
     caller.may_everywhere(Right::SeeAudit)?;
-    let lane = wish.lane.as_deref().map(LaneName::new).transpose().map_err(|error| Refusal::malformed(error.to_string()))?;
+    let lane = wish
+        .lane
+        .as_deref()
+        .map(LaneName::new)
+        .transpose()
+        .map_err(|error| Refusal::malformed(error.to_string()))?;
     let options = VerifyOptions {
         tenant: Some(caller.tenant.clone()),
         lane,
@@ -283,7 +321,10 @@ async fn verify(State(house): State<House>, caller: Known, Json(wish): Json<Veri
         trusted: Vec::new(),
         copies: Vec::new(),
     };
-    let report = house.ledger.read(move |reader| reader.verify(&options)).await?;
+    let report = house
+        .ledger
+        .read(move |reader| reader.verify(&options))
+        .await?;
     Ok(Answer(report.into()))
 }
 
@@ -306,7 +347,10 @@ async fn export(
     let (sender, receiver) = mpsc::channel(EXPORT_CHUNKS_MAX);
     let (reader, tenant) = (house.ledger.reader().clone(), caller.tenant.clone());
     tokio::task::spawn_blocking(move || {
-        let mut out = Chunks { sender, chunk: Vec::with_capacity(EXPORT_CHUNK_BYTES) };
+        let mut out = Chunks {
+            sender,
+            chunk: Vec::with_capacity(EXPORT_CHUNK_BYTES),
+        };
         let written = reader.export(Some(&tenant), since_us, &mut out);
         // An export that broke off lacks its last line, which whoever reads it checks.
         if let Err(error) = written.map_err(io::Error::other).and_then(|_| out.flush()) {
@@ -336,25 +380,35 @@ impl Write for Chunks {
 
     fn flush(&mut self) -> io::Result<()> {
         let chunk = Bytes::from(std::mem::take(&mut self.chunk));
-        self.sender.blocking_send(chunk).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.sender
+            .blocking_send(chunk)
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
 impl futures_util::Stream for Receiving {
     type Item = Result<Bytes, io::Error>;
 
-    fn poll_next(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Self::Item>> {
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
         self.0.poll_recv(context).map(|chunk| chunk.map(Ok))
     }
 }
 
 impl RecordsQuery {
     fn checked(self) -> Result<LedgerQuery, Refusal> {
-        let kind = |text: String| text.parse::<Kind>().map_err(|_| {
-            let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-            Refusal::malformed(format!("{text:?} is no kind of record")).hint(format!("one of: {}", names.join(", ")))
-        });
-        let model = |text: String| ModelName::new(&text).map_err(|error| Refusal::malformed(error.to_string()));
+        let kind = |text: String| {
+            text.parse::<Kind>().map_err(|_| {
+                let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+                Refusal::malformed(format!("{text:?} is no kind of record"))
+                    .hint(format!("one of: {}", names.join(", ")))
+            })
+        };
+        let model = |text: String| {
+            ModelName::new(&text).map_err(|error| Refusal::malformed(error.to_string()))
+        };
         Ok(LedgerQuery {
             subject: None,
             kind: self.kind.map(kind).transpose()?,
@@ -370,8 +424,11 @@ impl RecordsQuery {
 
 /// Where a page begins, as its predecessor told it.
 pub(super) fn cursor_of(text: &str) -> Result<Cursor, Refusal> {
-    let parts = text.split_once('.').and_then(|(time_us, position)| Some((time_us.parse().ok()?, position.parse().ok()?)));
-    let (time_us, position) = parts.ok_or_else(|| Refusal::malformed("`after` is not what a page said in `next`"))?;
+    let parts = text
+        .split_once('.')
+        .and_then(|(time_us, position)| Some((time_us.parse().ok()?, position.parse().ok()?)));
+    let (time_us, position) =
+        parts.ok_or_else(|| Refusal::malformed("`after` is not what a page said in `next`"))?;
     Ok(Cursor { time_us, position })
 }
 
@@ -382,13 +439,20 @@ pub(super) fn cursor_text(cursor: Cursor) -> String {
 
 /// A record's id, as it stands in a path.
 pub(super) fn record_id(text: &str) -> Result<RecordId, Refusal> {
-    text.parse().map_err(|error: ombud_ledger::record::RecordIdError| Refusal::malformed(error.to_string()))
+    text.parse()
+        .map_err(|error: ombud_ledger::record::RecordIdError| Refusal::malformed(error.to_string()))
 }
 
 /// A time that somebody gave.
 pub(super) fn time_of(name: &str, text: Option<&str>) -> Result<Option<i64>, Refusal> {
     let read = |text: &str| {
-        time::parse(text).ok_or_else(|| Refusal::from(ombud_core::Fault::new(name, text, "a time such as 2026-11-01T08:00:00Z")))
+        time::parse(text).ok_or_else(|| {
+            Refusal::from(ombud_core::Fault::new(
+                name,
+                text,
+                "a time such as 2026-11-01T08:00:00Z",
+            ))
+        })
     };
     text.map(read).transpose()
 }
@@ -438,7 +502,12 @@ impl From<Opened> for OpenedView {
             Contents::Erased => ("erased", None, None),
             Contents::Nothing => ("nothing", None, None),
         };
-        OpenedView { record, contents: contents.to_owned(), input, explanation }
+        OpenedView {
+            record,
+            contents: contents.to_owned(),
+            input,
+            explanation,
+        }
     }
 }
 
@@ -452,7 +521,11 @@ impl From<Report> for ReportView {
             lanes: report
                 .lanes
                 .into_iter()
-                .map(|lane| LaneView { lane: lane.lane, records: lane.records, signed_until: lane.signed_until })
+                .map(|lane| LaneView {
+                    lane: lane.lane,
+                    records: lane.records,
+                    signed_until: lane.signed_until,
+                })
                 .collect(),
         }
     }

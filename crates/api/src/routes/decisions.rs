@@ -161,7 +161,9 @@ pub enum RowResult {
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<House> {
-    OpenApiRouter::new().routes(routes!(decide)).routes(routes!(decide_batch))
+    OpenApiRouter::new()
+        .routes(routes!(decide))
+        .routes(routes!(decide_batch))
 }
 
 /// Ask for a decision about one row
@@ -202,33 +204,58 @@ async fn decide_batch(
     Raw(body): Raw,
 ) -> Result<Response, Refusal> {
     if headers.contains_key(IDEMPOTENCY_KEY) {
-        return Err(Refusal::malformed("a batch takes no Idempotency-Key").hint("send single rows with a key each"));
+        return Err(Refusal::malformed("a batch takes no Idempotency-Key")
+            .hint("send single rows with a key each"));
     }
     let wish: BatchWish<'_> = read_json(&body)?;
     let rows_max = house.config.limits.rows_max;
     if wish.rows.len() > rows_max {
-        return Err(Refusal::new(Code::TooLarge, format!("{} rows at once; at most {rows_max}", wish.rows.len())));
+        return Err(Refusal::new(
+            Code::TooLarge,
+            format!("{} rows at once; at most {rows_max}", wish.rows.len()),
+        ));
     }
     // The first row was paid for when the caller was let in.
     house.pay_for_rows(&caller, wish.rows.len().saturating_sub(1))?;
     let environment = environment(wish.environment.as_deref().unwrap_or(PRODUCTION))?;
     caller.may_on(Right::Decide, &name, &environment)?;
-    let row = |row: RowWish<'_>| Ok(BatchRow { subject: subject_of(row.subject)?, input: clear(row.input) });
+    let row = |row: RowWish<'_>| {
+        Ok(BatchRow {
+            subject: subject_of(row.subject)?,
+            input: clear(row.input),
+        })
+    };
     let batch = Batch {
         version: version_of(&house, &caller, &name, &environment, wish.version).await?,
-        rows: wish.rows.into_iter().map(row).collect::<Result<_, Refusal>>()?,
+        rows: wish
+            .rows
+            .into_iter()
+            .map(row)
+            .collect::<Result<_, Refusal>>()?,
         explain: wish.explain,
         model: name,
         environment,
     };
-    let results = house.ops.decide_batch(&caller.tenant, &origin.caller(&caller), batch).await?;
+    let results = house
+        .ops
+        .decide_batch(&caller.tenant, &origin.caller(&caller), batch)
+        .await?;
     let result = |result: ombud_ops::error::Result<Decision>| match result {
         Ok(decision) => RowResult::Answered(Box::new(decision.into())),
-        Err(error) => RowResult::Refused { error: Refusal::from(error).problem(&origin.request_id) },
+        Err(error) => RowResult::Refused {
+            error: Refusal::from(error).problem(&origin.request_id),
+        },
     };
     let results: Vec<RowResult> = results.into_iter().map(result).collect();
-    let answered = results.iter().filter(|result| matches!(result, RowResult::Answered(_))).count();
-    Ok(json(&BatchView { answered, refused: results.len() - answered, results }))
+    let answered = results
+        .iter()
+        .filter(|result| matches!(result, RowResult::Answered(_)))
+        .count();
+    Ok(json(&BatchView {
+        answered,
+        refused: results.len() - answered,
+        results,
+    }))
 }
 
 /// A question, whichever door it came through.
@@ -262,8 +289,12 @@ pub(super) async fn ask(
         model,
         environment,
     };
-    let (model, environment, uses_cache) = (ask.model.clone(), ask.environment.clone(), ask.use_cache);
-    let decided = house.ops.decide(&caller.tenant, &origin.caller(caller), ask).await;
+    let (model, environment, uses_cache) =
+        (ask.model.clone(), ask.environment.clone(), ask.use_cache);
+    let decided = house
+        .ops
+        .decide(&caller.tenant, &origin.caller(caller), ask)
+        .await;
     let took = started.elapsed();
     match decided {
         Ok(decision) => {
@@ -272,10 +303,22 @@ pub(super) async fn ask(
         }
         Err(error) => {
             let refusal = Refusal::from(error);
-            let outcome = if refusal.code().status() < 500 { "refused" } else { "failed" };
+            let outcome = if refusal.code().status() < 500 {
+                "refused"
+            } else {
+                "failed"
+            };
             // A name that nobody has is a stranger's choice of words, and no label.
-            let model = if refusal.code() == Code::NotFound { "unknown" } else { model.as_str() };
-            house.metrics.decisions.of(&[model, "", environment.as_str(), outcome]).add();
+            let model = if refusal.code() == Code::NotFound {
+                "unknown"
+            } else {
+                model.as_str()
+            };
+            house
+                .metrics
+                .decisions
+                .of(&[model, "", environment.as_str(), outcome])
+                .add();
             house.performance.failed(&caller.tenant, model, outcome);
             Err(refusal)
         }
@@ -285,10 +328,22 @@ pub(super) async fn ask(
 fn count(house: &House, tenant: &Tenant, decision: &Decision, took: Duration, uses_cache: bool) {
     let version = decision.version.get().to_string();
     let (model, environment) = (decision.model.as_str(), decision.environment.as_str());
-    house.metrics.decisions.of(&[model, &version, environment, "answered"]).add();
-    house.metrics.decision_seconds.of(&[model, &version, "answered"]).time(took);
+    house
+        .metrics
+        .decisions
+        .of(&[model, &version, environment, "answered"])
+        .add();
+    house
+        .metrics
+        .decision_seconds
+        .of(&[model, &version, "answered"])
+        .time(took);
     if uses_cache {
-        house.metrics.cache.of(&[model, if decision.cache_hit { "hit" } else { "miss" }]).add();
+        house
+            .metrics
+            .cache
+            .of(&[model, if decision.cache_hit { "hit" } else { "miss" }])
+            .add();
     }
     house.performance.answered(tenant, decision, took);
 }
@@ -310,14 +365,27 @@ async fn version_of(
     }
     // Labels of what is deployed are at hand; an alias is asked for.
     if let Ok(live) = house.ops.routing().live(&caller.tenant, model, environment) {
-        let labelled = live.deployment.traffic.versions().into_iter().find(|version| {
-            live.version(*version).is_some_and(|warm| warm.registered.label.to_string() == text)
-        });
+        let labelled = live
+            .deployment
+            .traffic
+            .versions()
+            .into_iter()
+            .find(|version| {
+                live.version(*version)
+                    .is_some_and(|warm| warm.registered.label.to_string() == text)
+            });
         if labelled.is_some() {
             return Ok(labelled);
         }
     }
-    Ok(Some(house.registry.store.resolve(&caller.tenant, model, &text).await?.version))
+    Ok(Some(
+        house
+            .registry
+            .store
+            .resolve(&caller.tenant, model, &text)
+            .await?
+            .version,
+    ))
 }
 
 fn clear(input: &RawValue) -> Clear {
@@ -326,7 +394,12 @@ fn clear(input: &RawValue) -> Clear {
 
 pub(super) fn subject_of(subject: Option<String>) -> Result<Option<Subject>, Refusal> {
     match subject {
-        Some(empty) if empty.is_empty() => Err(ombud_core::Fault::new("subject", "an empty text", "a person's id, or nothing").into()),
+        Some(empty) if empty.is_empty() => {
+            Err(
+                ombud_core::Fault::new("subject", "an empty text", "a person's id, or nothing")
+                    .into(),
+            )
+        }
         subject => Ok(subject.map(Subject::new)),
     }
 }
@@ -340,7 +413,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
 /// An answer in one piece, so that it leaves in one write.
 fn json(view: &impl Serialize) -> Response {
     match serde_json::to_vec(view) {
-        Ok(body) => ([(axum::http::header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Ok(body) => (
+            [(axum::http::header::CONTENT_TYPE, "application/json")],
+            body,
+        )
+            .into_response(),
         Err(error) => Refusal::internal(&error).into_response(),
     }
 }
@@ -374,7 +451,11 @@ impl From<Decision> for DecisionView {
 
 impl From<Recorded> for RecordedView {
     fn from(recorded: Recorded) -> Self {
-        RecordedView { lane: recorded.lane.to_string(), sequence: recorded.sequence, hash: recorded.hash.to_string() }
+        RecordedView {
+            lane: recorded.lane.to_string(),
+            sequence: recorded.sequence,
+            hash: recorded.hash.to_string(),
+        }
     }
 }
 

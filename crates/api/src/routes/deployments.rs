@@ -132,11 +132,20 @@ pub fn router() -> OpenApiRouter<House> {
 
 /// List deployments
 #[utoipa::path(get, path = "/api/v1/deployments", tag = "deployments", responses((status = 200, description = "Deployments, by model and environment.", body = DeploymentsView)))]
-async fn list(State(house): State<House>, caller: Known) -> Result<Answer<DeploymentsView>, Refusal> {
+async fn list(
+    State(house): State<House>,
+    caller: Known,
+) -> Result<Answer<DeploymentsView>, Refusal> {
     caller.may(Right::SeeModels)?;
     let all = house.registry.store.deployments(&caller.tenant).await?;
-    let seen = all.into_iter().filter(|deployment| caller.sees(&deployment.model));
-    Ok(Answer(DeploymentsView { deployments: seen.map(|deployment| view(&house, &caller, deployment)).collect() }))
+    let seen = all
+        .into_iter()
+        .filter(|deployment| caller.sees(&deployment.model));
+    Ok(Answer(DeploymentsView {
+        deployments: seen
+            .map(|deployment| view(&house, &caller, deployment))
+            .collect(),
+    }))
 }
 
 /// A deployment
@@ -150,8 +159,17 @@ async fn deployment(
 ) -> Result<Answer<DeploymentView>, Refusal> {
     caller.may_about(Right::SeeModels, &name)?;
     let environment = environment(&place)?;
-    let found = house.registry.store.deployment(&caller.tenant, &name, &environment).await?;
-    let found = found.ok_or_else(|| Refusal::new(Code::NotFound, format!("nothing of {name} is deployed to {environment}")))?;
+    let found = house
+        .registry
+        .store
+        .deployment(&caller.tenant, &name, &environment)
+        .await?;
+    let found = found.ok_or_else(|| {
+        Refusal::new(
+            Code::NotFound,
+            format!("nothing of {name} is deployed to {environment}"),
+        )
+    })?;
     Ok(Answer(view(&house, &caller, found)))
 }
 
@@ -170,10 +188,26 @@ async fn deploy(
     let order = match (wish.canary, wish.shadow) {
         (None, false) => Order::Deploy { version },
         (Some(percent), false) => Order::Canary { version, percent },
-        (None, true) => Order::Shadow { version: Some(version) },
-        (Some(_), true) => return Err(Fault::new("shadow", "true", "either `canary` or `shadow`").into()),
+        (None, true) => Order::Shadow {
+            version: Some(version),
+        },
+        (Some(_), true) => {
+            return Err(Fault::new("shadow", "true", "either `canary` or `shadow`").into());
+        }
     };
-    change(&house, &caller, &origin, name, &place, Wanted { order, reason: wish.reason, is_forced: wish.force }).await
+    change(
+        &house,
+        &caller,
+        &origin,
+        name,
+        &place,
+        Wanted {
+            order,
+            reason: wish.reason,
+            is_forced: wish.force,
+        },
+    )
+    .await
 }
 
 /// Let the canary, or else the shadow, take everybody
@@ -187,7 +221,11 @@ async fn promote(
     Path((name, place)): Path<(ModelName, String)>,
     Json(wish): Json<PromoteWish>,
 ) -> Result<Answer<DeploymentView>, Refusal> {
-    let wanted = Wanted { order: Order::Promote, reason: wish.reason, is_forced: wish.force };
+    let wanted = Wanted {
+        order: Order::Promote,
+        reason: wish.reason,
+        is_forced: wish.force,
+    };
     change(&house, &caller, &origin, name, &place, wanted).await
 }
 
@@ -206,7 +244,11 @@ async fn roll_back(
         Some(version) => Some(resolve(&house, &caller, &name, version).await?),
         None => None,
     };
-    let wanted = Wanted { order: Order::Rollback { to }, reason: wish.reason, is_forced: false };
+    let wanted = Wanted {
+        order: Order::Rollback { to },
+        reason: wish.reason,
+        is_forced: false,
+    };
     change(&house, &caller, &origin, name, &place, wanted).await
 }
 
@@ -221,9 +263,15 @@ async fn record(
     Path((name, place)): Path<(ModelName, String)>,
     Json(wish): Json<RecordWish>,
 ) -> Result<Answer<DeploymentView>, Refusal> {
-    let recording: Recording =
-        wish.record.parse().map_err(|_| Refusal::from(Fault::new("record", &wish.record, "before_answer or after")))?;
-    let wanted = Wanted { order: Order::Record { recording }, reason: wish.reason, is_forced: false };
+    let recording: Recording = wish
+        .record
+        .parse()
+        .map_err(|_| Refusal::from(Fault::new("record", &wish.record, "before_answer or after")))?;
+    let wanted = Wanted {
+        order: Order::Record { recording },
+        reason: wish.reason,
+        is_forced: false,
+    };
     change(&house, &caller, &origin, name, &place, wanted).await
 }
 
@@ -241,7 +289,16 @@ async fn withdraw(
     let environment = environment(&place)?;
     caller.may_on(Right::Deploy, &name, &environment)?;
     reasoned(&wish.reason)?;
-    house.ops.withdraw(&caller.tenant, &origin.caller(&caller), &name, &environment, &wish.reason).await?;
+    house
+        .ops
+        .withdraw(
+            &caller.tenant,
+            &origin.caller(&caller),
+            &name,
+            &environment,
+            &wish.reason,
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -269,18 +326,37 @@ async fn change(
     } else {
         None
     };
-    let ordered = Ordered { model, environment, order: wanted.order, reason: wanted.reason, force };
-    let made = house.ops.change(&caller.tenant, &origin.caller(caller), ordered).await?;
+    let ordered = Ordered {
+        model,
+        environment,
+        order: wanted.order,
+        reason: wanted.reason,
+        force,
+    };
+    let made = house
+        .ops
+        .change(&caller.tenant, &origin.caller(caller), ordered)
+        .await?;
     Ok(Answer(view(house, caller, made)))
 }
 
-async fn resolve(house: &House, caller: &Known, model: &ModelName, version: VersionWish) -> Result<Version, Refusal> {
+async fn resolve(
+    house: &House,
+    caller: &Known,
+    model: &ModelName,
+    version: VersionWish,
+) -> Result<Version, Refusal> {
     let text = match version {
         VersionWish::Number(number) => number.to_string(),
         VersionWish::Text(text) => text,
     };
     caller.may_about(Right::Deploy, model)?;
-    Ok(house.registry.store.resolve(&caller.tenant, model, &text).await?.version)
+    Ok(house
+        .registry
+        .store
+        .resolve(&caller.tenant, model, &text)
+        .await?
+        .version)
 }
 
 fn reasoned(reason: &str) -> Result<(), Refusal> {
@@ -291,8 +367,19 @@ fn reasoned(reason: &str) -> Result<(), Refusal> {
 }
 
 fn view(house: &House, caller: &Known, deployment: Deployment) -> DeploymentView {
-    let shares = |shares: &[Share]| shares.iter().map(|share| ShareView { version: share.version.get(), percent: share.percent }).collect();
-    let live = house.ops.routing().live(&caller.tenant, &deployment.model, &deployment.environment);
+    let shares = |shares: &[Share]| {
+        shares
+            .iter()
+            .map(|share| ShareView {
+                version: share.version.get(),
+                percent: share.percent,
+            })
+            .collect()
+    };
+    let live = house
+        .ops
+        .routing()
+        .live(&caller.tenant, &deployment.model, &deployment.environment);
     DeploymentView {
         ready: live.is_ok_and(|live| live.deployment.revision >= deployment.revision),
         model: deployment.model.to_string(),
@@ -312,7 +399,9 @@ impl From<DeployError> for Refusal {
     fn from(error: DeployError) -> Self {
         match &error {
             DeployError::GateFailed { .. } => Refusal::new(Code::GateFailed, error.to_string())
-                .hint("train a better version, or let an admin deploy it with `force` and a reason"),
+                .hint(
+                    "train a better version, or let an admin deploy it with `force` and a reason",
+                ),
             _ => Refusal::of_class(error.class(), &error),
         }
     }

@@ -40,7 +40,11 @@ pub struct LiveView {
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<House> {
-    OpenApiRouter::new().routes(routes!(health)).routes(routes!(live)).routes(routes!(ready)).routes(routes!(counted))
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(live))
+        .routes(routes!(ready))
+        .routes(routes!(counted))
 }
 
 /// How the server and what it needs are
@@ -50,14 +54,20 @@ pub fn router() -> OpenApiRouter<House> {
 ))]
 async fn health(State(house): State<House>) -> Response {
     let view = look(&house).await;
-    let status = if view.status == "healthy" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if view.status == "healthy" {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(view)).into_response()
 }
 
 /// Whether the process lives; asks nothing else
 #[utoipa::path(get, path = "/health/live", tag = "health", security(()), responses((status = 200, description = "It lives.", body = LiveView)))]
 async fn live() -> Json<LiveView> {
-    Json(LiveView { status: "alive".to_owned() })
+    Json(LiveView {
+        status: "alive".to_owned(),
+    })
 }
 
 /// Whether requests should be sent here
@@ -74,10 +84,22 @@ async fn ready(state: State<House>) -> Response {
 async fn counted(State(house): State<House>) -> Response {
     let queue = house.ledger.queue();
     let gauges = [
-        ("ombud_ledger_queue_records", "Records that wait to be made durable.", queue.records as f64),
-        ("ombud_ledger_queue_bytes", "Bytes that wait to be made durable.", queue.bytes as f64),
+        (
+            "ombud_ledger_queue_records",
+            "Records that wait to be made durable.",
+            queue.records as f64,
+        ),
+        (
+            "ombud_ledger_queue_bytes",
+            "Bytes that wait to be made durable.",
+            queue.bytes as f64,
+        ),
     ];
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], house.metrics.write(&gauges)).into_response()
+    (
+        [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
+        house.metrics.write(&gauges),
+    )
+        .into_response()
 }
 
 async fn look(house: &House) -> HealthView {

@@ -84,7 +84,9 @@ pub struct KeysView {
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<House> {
-    OpenApiRouter::new().routes(routes!(list, make)).routes(routes!(revoke))
+    OpenApiRouter::new()
+        .routes(routes!(list, make))
+        .routes(routes!(revoke))
 }
 
 /// List keys
@@ -92,7 +94,9 @@ pub fn router() -> OpenApiRouter<House> {
 async fn list(State(house): State<House>, caller: Known) -> Result<Answer<KeysView>, Refusal> {
     caller.may(Right::ManageKeys)?;
     let keys = house.store.keys(&caller.tenant).await?;
-    Ok(Answer(KeysView { keys: keys.into_iter().map(KeyView::from).collect() }))
+    Ok(Answer(KeysView {
+        keys: keys.into_iter().map(KeyView::from).collect(),
+    }))
 }
 
 /// Make a key; it is shown in the answer and never again
@@ -106,9 +110,17 @@ async fn make(
     caller.may(Right::ManageKeys)?;
     let wanted = wish.checked(&caller.principal)?;
     let detail = json!({ "did": "make key", "label": wanted.label, "role": wanted.role.as_str(), "scopes": wish.scopes });
-    house.record(Kind::KeyChange, &caller, &origin, detail).await?;
-    let (key, secret) = house.store.add_key(&caller.tenant, wanted, now_us()).await?;
-    let made = MadeKey { key: ShownOnce::new(secret.expose()), view: key.into() };
+    house
+        .record(Kind::KeyChange, &caller, &origin, detail)
+        .await?;
+    let (key, secret) = house
+        .store
+        .add_key(&caller.tenant, wanted, now_us())
+        .await?;
+    let made = MadeKey {
+        key: ShownOnce::new(secret.expose()),
+        view: key.into(),
+    };
     Ok((StatusCode::CREATED, Answer(made)))
 }
 
@@ -122,9 +134,19 @@ async fn revoke(
     Path(prefix): Path<String>,
 ) -> Result<Answer<KeyView>, Refusal> {
     caller.may(Right::ManageKeys)?;
-    let key = house.store.revoke_key(&caller.tenant, &prefix, now_us()).await?;
+    let key = house
+        .store
+        .revoke_key(&caller.tenant, &prefix, now_us())
+        .await?;
     house.auth.forget();
-    house.record(Kind::KeyChange, &caller, &origin, json!({ "did": "revoke key", "prefix": key.prefix })).await?;
+    house
+        .record(
+            Kind::KeyChange,
+            &caller,
+            &origin,
+            json!({ "did": "revoke key", "prefix": key.prefix }),
+        )
+        .await?;
     Ok(Answer(key.into()))
 }
 
@@ -139,17 +161,31 @@ impl KeyWish {
         for (place, scope) in self.scopes.iter().enumerate() {
             match scope.parse() {
                 Ok(scope) => scopes.push(scope),
-                Err(_) => wrong.add(Fault::new(format!("scopes.{place}"), scope, "MODEL@ENVIRONMENT, with * for any")),
+                Err(_) => wrong.add(Fault::new(
+                    format!("scopes.{place}"),
+                    scope,
+                    "MODEL@ENVIRONMENT, with * for any",
+                )),
             }
         }
         let expires_us = self.expires_at.as_deref().map(|at| (at, time::parse(at)));
         if let Some((came, None)) = expires_us {
-            wrong.add(Fault::new("expires_at", came, "a time such as 2027-01-31T00:00:00Z"));
+            wrong.add(Fault::new(
+                "expires_at",
+                came,
+                "a time such as 2027-01-31T00:00:00Z",
+            ));
         }
         let scopes = Scopes::new(scopes).map_err(|error| Refusal::malformed(error.to_string()))?;
         let expires_us = expires_us.and_then(|(_, at)| at);
         let label = self.label.clone();
-        let wanted = role.map(|role| NewKey { label, role, scopes, expires_us, created_by: created_by.to_owned() });
+        let wanted = role.map(|role| NewKey {
+            label,
+            role,
+            scopes,
+            expires_us,
+            created_by: created_by.to_owned(),
+        });
         match wrong.or(wanted)? {
             Some(wanted) => Ok(wanted),
             None => Err(Refusal::malformed("the role is none")),
@@ -174,7 +210,12 @@ impl From<Key> for KeyView {
             prefix: key.prefix,
             label: key.label,
             role: key.role.to_string(),
-            scopes: key.scopes.as_slice().iter().map(ToString::to_string).collect(),
+            scopes: key
+                .scopes
+                .as_slice()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             created_at: time::text(key.created_us),
             created_by: key.created_by,
             expires_at: key.expires_us.map(time::text),

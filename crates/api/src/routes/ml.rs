@@ -262,7 +262,8 @@ async fn predict(
     Raw(body): Raw,
 ) -> Result<Answer<PredictView>, Refusal> {
     let wish: PredictWish<'_> = read_json(&body)?;
-    let name = ModelName::new(&wish.model_name).map_err(|error| Refusal::malformed(error.to_string()))?;
+    let name =
+        ModelName::new(&wish.model_name).map_err(|error| Refusal::malformed(error.to_string()))?;
     let question = Question {
         subject: super::decisions::subject_of(wish.subject)?,
         input: wish.input_data,
@@ -271,7 +272,15 @@ async fn predict(
         use_cache: wish.use_cache,
         idempotency_key: None,
     };
-    let decision = ask(&house, &caller, &origin, name, environment("production")?, question).await?;
+    let decision = ask(
+        &house,
+        &caller,
+        &origin,
+        name,
+        environment("production")?,
+        question,
+    )
+    .await?;
     Ok(Answer(PredictView {
         prediction: decision.answer.prediction,
         confidence: decision.answer.confidence,
@@ -290,12 +299,21 @@ async fn predict(
 
 /// What is at work
 #[utoipa::path(get, path = "/api/v1/ml/models", tag = "ml", responses((status = 200, description = "Models at work on this replica.", body = MlModelsView)))]
-async fn models(State(house): State<House>, caller: Known) -> Result<Answer<MlModelsView>, Refusal> {
+async fn models(
+    State(house): State<House>,
+    caller: Known,
+) -> Result<Answer<MlModelsView>, Refusal> {
     caller.may(Right::SeeModels)?;
     let live = house.ops.routing().all_live(&caller.tenant);
-    let models: Vec<MlModelView> =
-        live.iter().filter(|live| caller.sees(&live.deployment.model)).filter_map(|live| at_work(live)).collect();
-    Ok(Answer(MlModelsView { count: models.len(), models }))
+    let models: Vec<MlModelView> = live
+        .iter()
+        .filter(|live| caller.sees(&live.deployment.model))
+        .filter_map(|live| at_work(live))
+        .collect();
+    Ok(Answer(MlModelsView {
+        count: models.len(),
+        models,
+    }))
 }
 
 /// How a model did, hour by hour
@@ -314,35 +332,76 @@ async fn performance(
     }
     house.registry.store.model(&caller.tenant, &name).await?;
     let mut metrics: BTreeMap<String, Vec<MeasurementView>> = BTreeMap::new();
-    for (began_us, hour) in house.performance.hours(&caller.tenant, name.as_str(), hours) {
+    for (began_us, hour) in house
+        .performance
+        .hours(&caller.tenant, name.as_str(), hours)
+    {
         for (metric, value, unit) in measurements(&hour) {
             let measured_at = time::text(began_us);
-            let measured = MeasurementView { value, unit: unit.to_owned(), measured_at, aggregation: "hour".to_owned() };
+            let measured = MeasurementView {
+                value,
+                unit: unit.to_owned(),
+                measured_at,
+                aggregation: "hour".to_owned(),
+            };
             metrics.entry(metric.to_owned()).or_default().push(measured);
         }
     }
     if let Some(accuracy) = accuracy(&house, &caller, &name, hours).await? {
         let measured_at = time::text(now_us());
-        let measured = MeasurementView { value: accuracy, unit: "ratio".to_owned(), measured_at, aggregation: "window".to_owned() };
+        let measured = MeasurementView {
+            value: accuracy,
+            unit: "ratio".to_owned(),
+            measured_at,
+            aggregation: "window".to_owned(),
+        };
         metrics.insert("accuracy".to_owned(), vec![measured]);
     }
-    Ok(Answer(PerformanceView { model_name: name.to_string(), hours, metrics }))
+    Ok(Answer(PerformanceView {
+        model_name: name.to_string(),
+        hours,
+        metrics,
+    }))
 }
 
 /// Decisions, newest first, without what was asked about whom
 #[utoipa::path(get, path = "/api/v1/ml/predictions/history", tag = "ml", params(HistoryQuery), responses((status = 200, description = "The last decisions.", body = HistoryView)))]
-async fn history(State(house): State<House>, caller: Known, Query(query): Query<HistoryQuery>) -> Result<Answer<HistoryView>, Refusal> {
+async fn history(
+    State(house): State<House>,
+    caller: Known,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Answer<HistoryView>, Refusal> {
     caller.may_everywhere(Right::SeeDecisions)?;
     let limit = query.limit.unwrap_or(50);
     if !(1..=1_000).contains(&limit) {
         return Err(Fault::new("limit", &limit.to_string(), "1 to 1000").into());
     }
-    let model = query.model_name.as_deref().map(ModelName::new).transpose().map_err(|error| Refusal::malformed(error.to_string()))?;
-    let query = LedgerQuery { kind: Some(Kind::Decision), model, limit, ..LedgerQuery::default() };
+    let model = query
+        .model_name
+        .as_deref()
+        .map(ModelName::new)
+        .transpose()
+        .map_err(|error| Refusal::malformed(error.to_string()))?;
+    let query = LedgerQuery {
+        kind: Some(Kind::Decision),
+        model,
+        limit,
+        ..LedgerQuery::default()
+    };
     let tenant = caller.tenant.clone();
-    let page = house.ledger.read(move |reader| reader.page(&tenant, &query)).await?;
-    let predictions: Vec<HistoryItem> = page.records.iter().map(|record| item(RecordView::from(record))).collect();
-    Ok(Answer(HistoryView { count: predictions.len(), predictions }))
+    let page = house
+        .ledger
+        .read(move |reader| reader.page(&tenant, &query))
+        .await?;
+    let predictions: Vec<HistoryItem> = page
+        .records
+        .iter()
+        .map(|record| item(RecordView::from(record)))
+        .collect();
+    Ok(Answer(HistoryView {
+        count: predictions.len(),
+        predictions,
+    }))
 }
 
 /// Sums since this replica started
@@ -352,32 +411,51 @@ async fn stats(State(house): State<House>, caller: Known) -> Result<Answer<Stats
     let sums = house.performance.sums(&caller.tenant);
     let total = |of: fn(&Hour) -> u64| sums.values().map(of).sum::<u64>();
     let answered = total(|hour| hour.answered);
-    let time_sum: f64 = sums.values().filter_map(|hour| Some(hour.latency_ms()? * hour.answered as f64)).sum();
+    let time_sum: f64 = sums
+        .values()
+        .filter_map(|hour| Some(hour.latency_ms()? * hour.answered as f64))
+        .sum();
     Ok(Answer(StatsView {
         total_predictions: answered,
         refused: total(|hour| hour.refused),
         failed: total(|hour| hour.failed),
-        cache_hit_rate: if answered == 0 { 0.0 } else { total(|hour| hour.cache_hits) as f64 / answered as f64 },
+        cache_hit_rate: if answered == 0 {
+            0.0
+        } else {
+            total(|hour| hour.cache_hits) as f64 / answered as f64
+        },
         average_inference_time_ms: (answered > 0).then(|| time_sum / answered as f64),
         models_loaded: house.ops.routing().all_live(&caller.tenant).len(),
-        by_model: sums.iter().map(|(model, hour)| (model.clone(), ModelStats::from(hour))).collect(),
+        by_model: sums
+            .iter()
+            .map(|(model, hour)| (model.clone(), ModelStats::from(hour)))
+            .collect(),
     }))
 }
 
 /// Every model with its versions
 #[utoipa::path(get, path = "/api/v1/ml-models", tag = "ml", responses((status = 200, description = "Models and the labels of their versions, newest first.", body = CatalogueView)))]
-async fn catalogue(State(house): State<House>, caller: Known) -> Result<Answer<CatalogueView>, Refusal> {
+async fn catalogue(
+    State(house): State<House>,
+    caller: Known,
+) -> Result<Answer<CatalogueView>, Refusal> {
     caller.may(Right::SeeModels)?;
     let store = &house.registry.store;
     let mut models = BTreeMap::new();
     for model in store.models(&caller.tenant).await? {
         if caller.sees(&model.name) {
             let versions = store.versions(&caller.tenant, &model.name).await?;
-            let labels = versions.iter().filter(|version| version.archived_us.is_none()).map(|version| version.label.to_string());
+            let labels = versions
+                .iter()
+                .filter(|version| version.archived_us.is_none())
+                .map(|version| version.label.to_string());
             models.insert(model.name.to_string(), labels.collect());
         }
     }
-    Ok(Answer(CatalogueView { models, timestamp: time::text(now_us()) }))
+    Ok(Answer(CatalogueView {
+        models,
+        timestamp: time::text(now_us()),
+    }))
 }
 
 /// A version, by its model
@@ -392,9 +470,14 @@ async fn info(
     caller.may_about(Right::SeeModels, &name)?;
     let store = &house.registry.store;
     let deployed = in_production(&house, &caller, &name).map(|(version, _)| version);
-    let wanted = query.version.or(deployed).unwrap_or_else(|| "latest".to_owned());
+    let wanted = query
+        .version
+        .or(deployed)
+        .unwrap_or_else(|| "latest".to_owned());
     let version = store.resolve(&caller.tenant, &name, &wanted).await?;
-    let manifest = store.manifest(&caller.tenant, &name, version.version).await?;
+    let manifest = store
+        .manifest(&caller.tenant, &name, version.version)
+        .await?;
     Ok(Answer(ModelInfoView {
         model_type: name.to_string(),
         version: version.version.to_string(),
@@ -422,11 +505,17 @@ async fn model_health(
     let deployment = store.deployment(tenant, &name, &production).await?;
     let wanted = match (&query.version, &deployment) {
         (Some(version), _) => version.clone(),
-        (None, Some(deployment)) => deployment.traffic.active().first().map_or_else(|| "latest".to_owned(), |share| share.version.to_string()),
+        (None, Some(deployment)) => deployment
+            .traffic
+            .active()
+            .first()
+            .map_or_else(|| "latest".to_owned(), |share| share.version.to_string()),
         (None, None) => "latest".to_owned(),
     };
     let version = store.resolve(tenant, &name, &wanted).await?;
-    let available = deployment.as_ref().is_some_and(|deployment| deployment.traffic.versions().contains(&version.version));
+    let available = deployment
+        .as_ref()
+        .is_some_and(|deployment| deployment.traffic.versions().contains(&version.version));
     let live = house.ops.routing().live(tenant, &name, &production).ok();
     let warm = live.as_ref().and_then(|live| live.version(version.version));
     let loadable = warm.is_some();
@@ -434,18 +523,36 @@ async fn model_health(
     Ok(Answer(ModelHealthView {
         model_type: name.to_string(),
         version: number.clone(),
-        status: if available && loadable { "healthy" } else { "unhealthy" }.to_owned(),
+        status: if available && loadable {
+            "healthy"
+        } else {
+            "unhealthy"
+        }
+        .to_owned(),
         available,
         loadable,
-        metadata: ModelHealthMetadata { version: number, deployed_at: warm.map(|warm| time::text(warm.since_us)) },
+        metadata: ModelHealthMetadata {
+            version: number,
+            deployed_at: warm.map(|warm| time::text(warm.since_us)),
+        },
     }))
 }
 
 /// The senior version that production answers with here, and its deployment.
 fn in_production(house: &House, caller: &Known, name: &ModelName) -> Option<(String, Arc<Live>)> {
     let production = environment("production").ok()?;
-    let live = house.ops.routing().live(&caller.tenant, name, &production).ok()?;
-    let version = live.deployment.traffic.active().first()?.version.to_string();
+    let live = house
+        .ops
+        .routing()
+        .live(&caller.tenant, name, &production)
+        .ok()?;
+    let version = live
+        .deployment
+        .traffic
+        .active()
+        .first()?
+        .version
+        .to_string();
     Some((version, live))
 }
 
@@ -460,7 +567,12 @@ fn at_work(live: &Live) -> Option<MlModelView> {
         task: warm.registered.task.clone(),
         engine: warm.registered.engine.clone(),
         description: manifest.description.clone(),
-        features: manifest.schema.features().iter().map(|feature| feature.path.to_string()).collect(),
+        features: manifest
+            .schema
+            .features()
+            .iter()
+            .map(|feature| feature.path.to_string())
+            .collect(),
         deployed_at: time::text(warm.since_us),
     })
 }
@@ -477,14 +589,27 @@ fn measurements(hour: &Hour) -> Vec<(&'static str, f64, &'static str)> {
         ("inference_time_p95", hour.latency_ms_at(0.95), "ms"),
         ("inference_time_p99", hour.latency_ms_at(0.99), "ms"),
         ("confidence_mean", hour.confidence(), "probability"),
-        ("cache_hit_rate", (hour.answered > 0).then(|| hour.cache_hits as f64 / hour.answered as f64), "ratio"),
+        (
+            "cache_hit_rate",
+            (hour.answered > 0).then(|| hour.cache_hits as f64 / hour.answered as f64),
+            "ratio",
+        ),
     ];
-    found.extend(optional.into_iter().filter_map(|(name, value, unit)| Some((name, value?, unit))));
+    found.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value, unit)| Some((name, value?, unit))),
+    );
     found
 }
 
 /// The part of decisions whose reported outcome is what was predicted; none without a class and an outcome.
-async fn accuracy(house: &House, caller: &Known, name: &ModelName, hours: usize) -> Result<Option<f64>, Refusal> {
+async fn accuracy(
+    house: &House,
+    caller: &Known,
+    name: &ModelName,
+    hours: usize,
+) -> Result<Option<f64>, Refusal> {
     let from_us = now_us() - i64::try_from(hours).unwrap_or(24).saturating_mul(HOUR_US);
     let query = OutcomeQuery {
         model: name.clone(),
@@ -501,7 +626,10 @@ async fn accuracy(house: &House, caller: &Known, name: &ModelName, hours: usize)
         let mut judged = Vec::with_capacity(outcomes.len());
         for outcome in outcomes {
             let record = reader.record(&tenant, &outcome.decision)?;
-            judged.extend(is_right(&outcome, record.answer.as_deref().unwrap_or_default()));
+            judged.extend(is_right(
+                &outcome,
+                record.answer.as_deref().unwrap_or_default(),
+            ));
         }
         Ok(judged)
     });
@@ -517,13 +645,18 @@ fn is_right(outcome: &Outcome, answer: &str) -> Option<bool> {
 }
 
 fn item(record: RecordView) -> HistoryItem {
-    let answer: Option<Value> = record.answer.as_ref().and_then(|answer| serde_json::from_str(answer.get()).ok());
+    let answer: Option<Value> = record
+        .answer
+        .as_ref()
+        .and_then(|answer| serde_json::from_str(answer.get()).ok());
     HistoryItem {
         decision_id: record.id,
         model_name: record.model,
         model_version: record.version,
         environment: record.environment,
-        prediction: answer.and_then(|mut answer| answer.get_mut("prediction").map(Value::take)).unwrap_or(Value::Null),
+        prediction: answer
+            .and_then(|mut answer| answer.get_mut("prediction").map(Value::take))
+            .unwrap_or(Value::Null),
         confidence: record.confidence,
         inference_time_ms: record.latency_ms,
         cache_hit: record.cache_hit,

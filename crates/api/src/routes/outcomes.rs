@@ -115,7 +115,9 @@ pub enum OutcomeResult {
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<House> {
-    OpenApiRouter::new().routes(routes!(report)).routes(routes!(report_many))
+    OpenApiRouter::new()
+        .routes(routes!(report))
+        .routes(routes!(report_many))
 }
 
 /// Report what really happened after a decision
@@ -154,29 +156,66 @@ async fn report_many(
     caller.may(Right::ReportOutcomes)?;
     let rows_max = house.config.limits.rows_max;
     if wish.outcomes.len() > rows_max {
-        return Err(Refusal::new(Code::TooLarge, format!("{} outcomes at once; at most {rows_max}", wish.outcomes.len())));
+        return Err(Refusal::new(
+            Code::TooLarge,
+            format!(
+                "{} outcomes at once; at most {rows_max}",
+                wish.outcomes.len()
+            ),
+        ));
     }
     let mut results = Vec::with_capacity(wish.outcomes.len());
     for named in wish.outcomes {
         results.push(match keep(&house, &caller, &origin, named).await {
             Ok(view) => OutcomeResult::Kept(view),
-            Err(refusal) => OutcomeResult::Refused { error: refusal.problem(&origin.request_id) },
+            Err(refusal) => OutcomeResult::Refused {
+                error: refusal.problem(&origin.request_id),
+            },
         });
     }
-    let kept = results.iter().filter(|result| matches!(result, OutcomeResult::Kept(_))).count();
-    Ok(Answer(OutcomesView { kept, refused: results.len() - kept, results }))
+    let kept = results
+        .iter()
+        .filter(|result| matches!(result, OutcomeResult::Kept(_)))
+        .count();
+    Ok(Answer(OutcomesView {
+        kept,
+        refused: results.len() - kept,
+        results,
+    }))
 }
 
-async fn keep(house: &House, caller: &Known, origin: &Origin, named: NamedOutcome) -> Result<OutcomeView, Refusal> {
+async fn keep(
+    house: &House,
+    caller: &Known,
+    origin: &Origin,
+    named: NamedOutcome,
+) -> Result<OutcomeView, Refusal> {
     let observed_us = time_of("observed_at", named.observed_at.as_deref())?.unwrap_or_else(now_us);
     if !is_outcome(&named.value) {
-        return Err(Fault::new("value", &named.value.to_string(), "a text, a number, a truth, or a list of texts").into());
+        return Err(Fault::new(
+            "value",
+            &named.value.to_string(),
+            "a text, a number, a truth, or a list of texts",
+        )
+        .into());
     }
     let about = meant(&named)?;
     within_scopes(house, caller, &about).await?;
-    let report = Report { about, value: named.value, note: named.note.map(|note| FreeText(note.0)), observed_us };
-    let taken = house.ops.report(&caller.tenant, &origin.caller(caller), report).await?;
-    house.metrics.outcomes.of(&[taken.kept.standing.as_str()]).add();
+    let report = Report {
+        about,
+        value: named.value,
+        note: named.note.map(|note| FreeText(note.0)),
+        observed_us,
+    };
+    let taken = house
+        .ops
+        .report(&caller.tenant, &origin.caller(caller), report)
+        .await?;
+    house
+        .metrics
+        .outcomes
+        .of(&[taken.kept.standing.as_str()])
+        .add();
     Ok(OutcomeView {
         decision_id: taken.decision.to_string(),
         standing: taken.kept.standing.as_str().to_owned(),
@@ -189,7 +228,12 @@ fn meant(named: &NamedOutcome) -> Result<About, Refusal> {
         return Ok(About::Decision(record_id(id)?));
     }
     let (Some(model), Some(subject)) = (&named.model, &named.subject) else {
-        return Err(Fault::new("decision_id", "nothing", "a decision's id, or both `model` and `subject`").into());
+        return Err(Fault::new(
+            "decision_id",
+            "nothing",
+            "a decision's id, or both `model` and `subject`",
+        )
+        .into());
     };
     Ok(About::Person {
         subject: Subject::new(subject.clone()),
@@ -206,10 +250,16 @@ async fn within_scopes(house: &House, caller: &Known, about: &About) -> Result<(
         About::Person { model, .. } => caller.may_about(Right::ReportOutcomes, model).map(drop),
         About::Decision(id) => {
             let (tenant, id) = (caller.tenant.clone(), *id);
-            let record = house.ledger.read(move |reader| reader.record(&tenant, &id)).await?;
+            let record = house
+                .ledger
+                .read(move |reader| reader.record(&tenant, &id))
+                .await?;
             match record.model {
                 Some(model) => caller.may_about(Right::ReportOutcomes, &model).map(drop),
-                None => Err(Refusal::new(Code::NotFound, format!("there is no decision {id}"))),
+                None => Err(Refusal::new(
+                    Code::NotFound,
+                    format!("there is no decision {id}"),
+                )),
             }
         }
     }
@@ -233,6 +283,9 @@ impl std::fmt::Debug for Note {
 
 impl std::fmt::Debug for NamedOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NamedOutcome").field("decision_id", &self.decision_id).field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("NamedOutcome")
+            .field("decision_id", &self.decision_id)
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }

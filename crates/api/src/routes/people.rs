@@ -88,7 +88,10 @@ pub struct PeopleView {
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<House> {
-    OpenApiRouter::new().routes(routes!(list, make)).routes(routes!(change)).routes(routes!(new_password))
+    OpenApiRouter::new()
+        .routes(routes!(list, make))
+        .routes(routes!(change))
+        .routes(routes!(new_password))
 }
 
 /// List people
@@ -96,7 +99,9 @@ pub fn router() -> OpenApiRouter<House> {
 async fn list(State(house): State<House>, caller: Known) -> Result<Answer<PeopleView>, Refusal> {
     caller.may(Right::ManagePeople)?;
     let people = house.store.people(&caller.tenant).await?;
-    Ok(Answer(PeopleView { people: people.into_iter().map(PersonView::from).collect() }))
+    Ok(Answer(PeopleView {
+        people: people.into_iter().map(PersonView::from).collect(),
+    }))
 }
 
 /// Make a person, with a random password that is shown in the answer and never again
@@ -115,10 +120,32 @@ async fn make(
     };
     let password = random_password().map_err(|error| Refusal::internal(&error))?;
     let password_hash = house.auth.passwords.hash(password.clone()).await?;
-    house.record(Kind::KeyChange, &caller, &origin, json!({ "did": "make person", "login": wish.login, "role": wish.role })).await?;
-    let wanted = NewPerson { login: wish.login, name: wish.name, role, password_hash, must_change_password: true };
-    let person = house.store.add_person(&caller.tenant, wanted, now_us()).await?;
-    Ok((StatusCode::CREATED, Answer(PersonWithPassword { password: ShownOnce::new(&password), view: person.into() })))
+    house
+        .record(
+            Kind::KeyChange,
+            &caller,
+            &origin,
+            json!({ "did": "make person", "login": wish.login, "role": wish.role }),
+        )
+        .await?;
+    let wanted = NewPerson {
+        login: wish.login,
+        name: wish.name,
+        role,
+        password_hash,
+        must_change_password: true,
+    };
+    let person = house
+        .store
+        .add_person(&caller.tenant, wanted, now_us())
+        .await?;
+    Ok((
+        StatusCode::CREATED,
+        Answer(PersonWithPassword {
+            password: ShownOnce::new(&password),
+            view: person.into(),
+        }),
+    ))
 }
 
 /// Give a person another role, shut them out, or let them in again; their sessions end
@@ -133,19 +160,33 @@ async fn change(
 ) -> Result<Answer<PersonView>, Refusal> {
     caller.may(Right::ManagePeople)?;
     if *caller.principal == *format!("person:{login}") {
-        return Err(Refusal::new(Code::Conflict, "nobody changes their own role or shuts themselves out"));
+        return Err(Refusal::new(
+            Code::Conflict,
+            "nobody changes their own role or shuts themselves out",
+        ));
     }
     let mut wrong = ombud_core::Refusal::default();
-    let role = wanted.role.as_deref().and_then(|role| checked_role(role, &mut wrong));
+    let role = wanted
+        .role
+        .as_deref()
+        .and_then(|role| checked_role(role, &mut wrong));
     let role = wrong.or(role)?;
     known(&house, &caller, &login).await?;
     let detail = json!({ "did": "change person", "login": login, "role": wanted.role, "disabled": wanted.disabled });
-    house.record(Kind::KeyChange, &caller, &origin, detail).await?;
+    house
+        .record(Kind::KeyChange, &caller, &origin, detail)
+        .await?;
     if let Some(role) = role {
-        house.store.set_role(&caller.tenant, &login, role, now_us()).await?;
+        house
+            .store
+            .set_role(&caller.tenant, &login, role, now_us())
+            .await?;
     }
     if let Some(is_disabled) = wanted.disabled {
-        house.store.set_disabled(&caller.tenant, &login, is_disabled, now_us()).await?;
+        house
+            .store
+            .set_disabled(&caller.tenant, &login, is_disabled, now_us())
+            .await?;
     }
     house.auth.forget();
     known(&house, &caller, &login).await.map(Answer)
@@ -164,16 +205,31 @@ async fn new_password(
     known(&house, &caller, &login).await?;
     let password = random_password().map_err(|error| Refusal::internal(&error))?;
     let hash = house.auth.passwords.hash(password.clone()).await?;
-    house.record(Kind::KeyChange, &caller, &origin, json!({ "did": "reset password", "login": login })).await?;
-    house.store.set_password(&caller.tenant, &login, &hash, true, now_us()).await?;
+    house
+        .record(
+            Kind::KeyChange,
+            &caller,
+            &origin,
+            json!({ "did": "reset password", "login": login }),
+        )
+        .await?;
+    house
+        .store
+        .set_password(&caller.tenant, &login, &hash, true, now_us())
+        .await?;
     house.auth.forget();
     let view = known(&house, &caller, &login).await?;
-    Ok(Answer(PersonWithPassword { password: ShownOnce::new(&password), view }))
+    Ok(Answer(PersonWithPassword {
+        password: ShownOnce::new(&password),
+        view,
+    }))
 }
 
 async fn known(house: &House, caller: &Known, login: &str) -> Result<PersonView, Refusal> {
     let person = house.store.person(&caller.tenant, login).await?;
-    person.map(PersonView::from).ok_or_else(|| Refusal::new(Code::NotFound, "nobody has this login"))
+    person
+        .map(PersonView::from)
+        .ok_or_else(|| Refusal::new(Code::NotFound, "nobody has this login"))
 }
 
 impl From<Person> for PersonView {

@@ -234,7 +234,9 @@ async fn list(State(house): State<House>, caller: Known) -> Result<Answer<Models
     caller.may(Right::SeeModels)?;
     let models = house.registry.store.models(&caller.tenant).await?;
     let seen = models.into_iter().filter(|model| caller.sees(&model.name));
-    Ok(Answer(ModelsView { models: seen.map(ModelView::from).collect() }))
+    Ok(Answer(ModelsView {
+        models: seen.map(ModelView::from).collect(),
+    }))
 }
 
 /// Register a bundle (`.tar.gz`) as a version of the model that its manifest names
@@ -254,17 +256,34 @@ async fn register(
     request: Request,
 ) -> Result<(StatusCode, Answer<VersionView>), Refusal> {
     caller.may_everywhere(Right::Register)?;
-    let label = query.label.map(Label::try_from).transpose().map_err(|error| Refusal::malformed(error.to_string()))?;
+    let label = query
+        .label
+        .map(Label::try_from)
+        .transpose()
+        .map_err(|error| Refusal::malformed(error.to_string()))?;
     let bundle = take_in(&house, request.into_body()).await?;
     let name = bundle.manifest().name.clone();
     let digest = bundle.digest().to_string();
-    let how = Registering { label, by: caller.principal.to_string(), now_us: now_us() };
-    let registration = house.registry.register(&caller.tenant, Arc::new(bundle), how).await?;
-    let status = if matches!(registration, Registration::New(_)) { StatusCode::CREATED } else { StatusCode::OK };
+    let how = Registering {
+        label,
+        by: caller.principal.to_string(),
+        now_us: now_us(),
+    };
+    let registration = house
+        .registry
+        .register(&caller.tenant, Arc::new(bundle), how)
+        .await?;
+    let status = if matches!(registration, Registration::New(_)) {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     let registered = registration.into_registered();
     if status == StatusCode::CREATED {
         let detail = json!({ "did": "register", "model": name, "version": registered.version, "label": registered.label, "digest": digest });
-        house.record(Kind::Registry, &caller, &origin, detail).await?;
+        house
+            .record(Kind::Registry, &caller, &origin, detail)
+            .await?;
     }
     Ok((status, Answer(registered.into())))
 }
@@ -272,14 +291,30 @@ async fn register(
 /// A model with its versions
 #[utoipa::path(get, path = "/api/v1/models/{name}", tag = "registry", params(("name" = String, Path, description = "The model's name.")),
     responses((status = 200, description = "The model.", body = ModelDetail)))]
-async fn model(State(house): State<House>, caller: Known, Path(name): Path<ModelName>) -> Result<Answer<ModelDetail>, Refusal> {
+async fn model(
+    State(house): State<House>,
+    caller: Known,
+    Path(name): Path<ModelName>,
+) -> Result<Answer<ModelDetail>, Refusal> {
     caller.may_about(Right::SeeModels, &name)?;
     let (store, tenant) = (&house.registry.store, &caller.tenant);
     let model = store.model(tenant, &name).await?.into();
-    let versions = store.versions(tenant, &name).await?.into_iter().map(VersionView::from).collect();
+    let versions = store
+        .versions(tenant, &name)
+        .await?
+        .into_iter()
+        .map(VersionView::from)
+        .collect();
     let aliases = store.aliases(tenant, &name).await?;
-    let aliases = aliases.into_iter().map(|(alias, version)| (alias, version.get())).collect();
-    Ok(Answer(ModelDetail { model, versions, aliases }))
+    let aliases = aliases
+        .into_iter()
+        .map(|(alias, version)| (alias, version.get()))
+        .collect();
+    Ok(Answer(ModelDetail {
+        model,
+        versions,
+        aliases,
+    }))
 }
 
 /// A version with everything known of it
@@ -295,16 +330,26 @@ async fn version(
     let (store, tenant) = (&house.registry.store, &caller.tenant);
     let registered = store.resolve(tenant, &name, &version).await?;
     let number = registered.version;
-    let manifest = RawValue::from_string(store.manifest(tenant, &name, number).await?).map_err(|error| Refusal::internal(&error))?;
-    let notes = store.notes(tenant, &name, number).await?.into_iter().map(|note| NoteView {
-        id: note.id.to_string(),
-        time: time::text(note.time_us),
-        author: note.author,
-        body: note.body,
-    });
+    let manifest = RawValue::from_string(store.manifest(tenant, &name, number).await?)
+        .map_err(|error| Refusal::internal(&error))?;
+    let notes = store
+        .notes(tenant, &name, number)
+        .await?
+        .into_iter()
+        .map(|note| NoteView {
+            id: note.id.to_string(),
+            time: time::text(note.time_us),
+            author: note.author,
+            body: note.body,
+        });
     let notes = notes.collect();
     let tags = store.tags(tenant, &name, number).await?;
-    Ok(Answer(VersionDetail { version: registered.into(), tags, notes, manifest }))
+    Ok(Answer(VersionDetail {
+        version: registered.into(),
+        tags,
+        notes,
+        manifest,
+    }))
 }
 
 /// Delete a version that was never deployed
@@ -318,7 +363,11 @@ async fn delete(
     Path((name, version)): Path<(ModelName, String)>,
 ) -> Result<StatusCode, Refusal> {
     caller.may_about(Right::Register, &name)?;
-    let registered = house.registry.store.resolve(&caller.tenant, &name, &version).await?;
+    let registered = house
+        .registry
+        .store
+        .resolve(&caller.tenant, &name, &version)
+        .await?;
     note(&house, &caller, &origin, &registered, "delete").await?;
     house.registry.delete(&caller.tenant, &registered).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -335,8 +384,22 @@ async fn set_tag(
     Json(wish): Json<TagWish>,
 ) -> Result<StatusCode, Refusal> {
     caller.may_about(Right::Register, &name)?;
-    let registered = house.registry.store.resolve(&caller.tenant, &name, &version).await?;
-    house.registry.store.set_tag(&caller.tenant, &name, registered.version, &tag, Some(&wish.value)).await?;
+    let registered = house
+        .registry
+        .store
+        .resolve(&caller.tenant, &name, &version)
+        .await?;
+    house
+        .registry
+        .store
+        .set_tag(
+            &caller.tenant,
+            &name,
+            registered.version,
+            &tag,
+            Some(&wish.value),
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -350,8 +413,16 @@ async fn remove_tag(
     Path((name, version, tag)): Path<(ModelName, String, String)>,
 ) -> Result<StatusCode, Refusal> {
     caller.may_about(Right::Register, &name)?;
-    let registered = house.registry.store.resolve(&caller.tenant, &name, &version).await?;
-    house.registry.store.set_tag(&caller.tenant, &name, registered.version, &tag, None).await?;
+    let registered = house
+        .registry
+        .store
+        .resolve(&caller.tenant, &name, &version)
+        .await?;
+    house
+        .registry
+        .store
+        .set_tag(&caller.tenant, &name, registered.version, &tag, None)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -368,8 +439,22 @@ async fn add_note(
     caller.may_about(Right::Register, &name)?;
     let (store, tenant) = (&house.registry.store, &caller.tenant);
     let registered = store.resolve(tenant, &name, &version).await?;
-    let note = store.add_note(tenant, &name, registered.version, &caller.principal, &wish.body, now_us()).await?;
-    let view = NoteView { id: note.id.to_string(), time: time::text(note.time_us), author: note.author, body: note.body };
+    let note = store
+        .add_note(
+            tenant,
+            &name,
+            registered.version,
+            &caller.principal,
+            &wish.body,
+            now_us(),
+        )
+        .await?;
+    let view = NoteView {
+        id: note.id.to_string(),
+        time: time::text(note.time_us),
+        author: note.author,
+        body: note.body,
+    };
     Ok((StatusCode::CREATED, Answer(view)))
 }
 
@@ -387,8 +472,21 @@ async fn archive(
     caller.may_about(Right::Register, &name)?;
     let (store, tenant) = (&house.registry.store, &caller.tenant);
     let registered = store.resolve(tenant, &name, &version).await?;
-    let changed = store.archive_version(tenant, &name, registered.version, wish.archived, now_us()).await?;
-    note(&house, &caller, &origin, &registered, if wish.archived { "archive" } else { "take back" }).await?;
+    let changed = store
+        .archive_version(tenant, &name, registered.version, wish.archived, now_us())
+        .await?;
+    note(
+        &house,
+        &caller,
+        &origin,
+        &registered,
+        if wish.archived {
+            "archive"
+        } else {
+            "take back"
+        },
+    )
+    .await?;
     Ok(Answer(changed.into()))
 }
 
@@ -422,27 +520,53 @@ async fn set_alias(
         Some(version) => Some(store.resolve(tenant, &name, version).await?.version),
         None => None,
     };
-    let change = NewAssignment { version, principal: caller.principal.to_string(), reason: wish.reason.clone() };
-    store.set_alias(tenant, &name, &alias, change, now_us()).await?;
+    let change = NewAssignment {
+        version,
+        principal: caller.principal.to_string(),
+        reason: wish.reason.clone(),
+    };
+    store
+        .set_alias(tenant, &name, &alias, change, now_us())
+        .await?;
     let detail = json!({ "did": "alias", "model": name, "alias": alias, "version": version, "reason": wish.reason });
-    house.record(Kind::Registry, &caller, &origin, detail).await?;
+    house
+        .record(Kind::Registry, &caller, &origin, detail)
+        .await?;
     alias_view(&house, &caller, &name, alias).await
 }
 
 /// What changed in the registry and in deployments, newest first
 #[utoipa::path(get, path = "/api/v1/events", tag = "registry", params(EventsQuery), responses((status = 200, description = "A page of events.", body = EventsView)))]
-async fn events(State(house): State<House>, caller: Known, Query(query): Query<EventsQuery>) -> Result<Answer<EventsView>, Refusal> {
+async fn events(
+    State(house): State<House>,
+    caller: Known,
+    Query(query): Query<EventsQuery>,
+) -> Result<Answer<EventsView>, Refusal> {
     caller.may_everywhere(Right::SeeModels)?;
     let wrong = |error: &dyn std::error::Error| Refusal::malformed(error.to_string());
     let query = EventQuery {
-        model: query.model.map(|name| ModelName::new(&name)).transpose().map_err(|error| wrong(&error))?,
-        environment: query.environment.map(|name| Environment::new(&name)).transpose().map_err(|error| wrong(&error))?,
-        after: query.after.map(|id| super::audit::record_id(&id)).transpose()?,
+        model: query
+            .model
+            .map(|name| ModelName::new(&name))
+            .transpose()
+            .map_err(|error| wrong(&error))?,
+        environment: query
+            .environment
+            .map(|name| Environment::new(&name))
+            .transpose()
+            .map_err(|error| wrong(&error))?,
+        after: query
+            .after
+            .map(|id| super::audit::record_id(&id))
+            .transpose()?,
         limit: query.limit.unwrap_or(100),
     };
     let page = house.registry.store.events(&caller.tenant, &query).await?;
     let next = page.next.as_ref().map(RecordId::to_string);
-    Ok(Answer(EventsView { events: page.items.into_iter().map(EventView::from).collect(), next }))
+    Ok(Answer(EventsView {
+        events: page.items.into_iter().map(EventView::from).collect(),
+        next,
+    }))
 }
 
 /// Takes a bundle in: to a file first, because it is large and may come slowly, then verified byte by byte.
@@ -450,26 +574,46 @@ async fn take_in(house: &House, body: Body) -> Result<Bundle, Refusal> {
     let folder = house.config.storage.folder.join(INCOMING);
     let id = RecordId::generate(now_us()).map_err(|error| Refusal::internal(&error))?;
     let file = Incoming(folder.join(format!("{id}.tar.gz")));
-    tokio::fs::create_dir_all(&folder).await.map_err(|error| Refusal::internal(&error))?;
-    write(&file.0, body.into_data_stream(), house.config.limits.bundle_bytes_max.0).await?;
+    tokio::fs::create_dir_all(&folder)
+        .await
+        .map_err(|error| Refusal::internal(&error))?;
+    write(
+        &file.0,
+        body.into_data_stream(),
+        house.config.limits.bundle_bytes_max.0,
+    )
+    .await?;
     let trust = house.registry.trust.clone();
     let opened = tokio::task::spawn_blocking(move || Bundle::open(&file.0, &trust)).await;
     let opened = opened.map_err(|error| Refusal::internal(&error))?;
     opened.map_err(|error: BundleError| Refusal::of_class(error.class(), &error).hint(error.hint()))
 }
 
-async fn write(path: &PathBuf, mut chunks: BodyDataStream, bytes_max: usize) -> Result<(), Refusal> {
-    let mut file = tokio::fs::File::create_new(path).await.map_err(|error| Refusal::internal(&error))?;
+async fn write(
+    path: &PathBuf,
+    mut chunks: BodyDataStream,
+    bytes_max: usize,
+) -> Result<(), Refusal> {
+    let mut file = tokio::fs::File::create_new(path)
+        .await
+        .map_err(|error| Refusal::internal(&error))?;
     let mut bytes = 0;
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Refusal::malformed("the body did not arrive whole"))?;
         bytes += chunk.len();
         if bytes > bytes_max {
-            return Err(Refusal::new(Code::TooLarge, format!("a bundle may have {bytes_max} bytes")));
+            return Err(Refusal::new(
+                Code::TooLarge,
+                format!("a bundle may have {bytes_max} bytes"),
+            ));
         }
-        file.write_all(&chunk).await.map_err(|error| Refusal::internal(&error))?;
+        file.write_all(&chunk)
+            .await
+            .map_err(|error| Refusal::internal(&error))?;
     }
-    file.flush().await.map_err(|error| Refusal::internal(&error))
+    file.flush()
+        .await
+        .map_err(|error| Refusal::internal(&error))
 }
 
 /// A file that is gone when nobody needs it any more, however that came.
@@ -482,15 +626,36 @@ impl Drop for Incoming {
     }
 }
 
-async fn note(house: &House, caller: &Known, origin: &Origin, version: &Registered, did: &str) -> Result<(), Refusal> {
+async fn note(
+    house: &House,
+    caller: &Known,
+    origin: &Origin,
+    version: &Registered,
+    did: &str,
+) -> Result<(), Refusal> {
     let detail = json!({ "did": did, "model": version.model, "version": version.version, "label": version.label });
-    house.record(Kind::Registry, caller, origin, detail).await.map(drop)
+    house
+        .record(Kind::Registry, caller, origin, detail)
+        .await
+        .map(drop)
 }
 
-async fn alias_view(house: &House, caller: &Known, name: &ModelName, alias: String) -> Result<Answer<AliasView>, Refusal> {
-    let history = house.registry.store.alias_history(&caller.tenant, name, &alias).await?;
+async fn alias_view(
+    house: &House,
+    caller: &Known,
+    name: &ModelName,
+    alias: String,
+) -> Result<Answer<AliasView>, Refusal> {
+    let history = house
+        .registry
+        .store
+        .alias_history(&caller.tenant, name, &alias)
+        .await?;
     if history.is_empty() {
-        return Err(Refusal::new(Code::NotFound, format!("{name} has no alias {alias:?}")));
+        return Err(Refusal::new(
+            Code::NotFound,
+            format!("{name} has no alias {alias:?}"),
+        ));
     }
     let history = history.into_iter().map(|assignment| AssignmentView {
         version: assignment.version.map(Version::get),
@@ -498,12 +663,22 @@ async fn alias_view(house: &House, caller: &Known, name: &ModelName, alias: Stri
         principal: assignment.principal,
         reason: assignment.reason,
     });
-    Ok(Answer(AliasView { alias, history: history.collect() }))
+    Ok(Answer(AliasView {
+        alias,
+        history: history.collect(),
+    }))
 }
 
 /// An environment by its name, as a fault of a field when it is none.
 pub(super) fn environment(name: &str) -> Result<Environment, Refusal> {
-    Environment::new(name).map_err(|_| Fault::new("environment", name, "a lower-case letter, then letters, digits, `_` or `-`").into())
+    Environment::new(name).map_err(|_| {
+        Fault::new(
+            "environment",
+            name,
+            "a lower-case letter, then letters, digits, `_` or `-`",
+        )
+        .into()
+    })
 }
 
 impl From<Model> for ModelView {

@@ -76,7 +76,9 @@ pub struct WhoView {
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<House> {
-    OpenApiRouter::new().routes(routes!(sign_in, who, sign_out)).routes(routes!(change_password))
+    OpenApiRouter::new()
+        .routes(routes!(sign_in, who, sign_out))
+        .routes(routes!(change_password))
 }
 
 /// Sign in with a password
@@ -87,13 +89,21 @@ async fn sign_in(
     Extension(origin): Extension<Origin>,
     Json(given): Json<SignIn>,
 ) -> Result<Response, Refusal> {
-    house.limits.take(RouteClass::SignIns, &origin.ip_text().unwrap_or_default(), 1)?;
+    house.limits.take(
+        RouteClass::SignIns,
+        &origin.ip_text().unwrap_or_default(),
+        1,
+    )?;
     let tenant = house.tenant();
     let SignIn { login, password } = given;
     if login.is_empty() || login.len() > LOGIN_BYTES_MAX {
         return Err(Refusal::malformed("a login has 1 to 200 bytes"));
     }
-    let person = house.store.person(tenant, &login).await?.filter(|person| person.disabled_us.is_none());
+    let person = house
+        .store
+        .person(tenant, &login)
+        .await?
+        .filter(|person| person.disabled_us.is_none());
     let kept = person.as_ref().map(|person| person.password_hash.clone());
     let is_right = house.auth.passwords.check(password.0, kept).await?;
     let word = if is_right { "signed in" } else { "refused" };
@@ -102,13 +112,27 @@ async fn sign_in(
     let named = person.as_ref().map(|person| person.login.clone());
     let principal = named.as_ref().map(|login| format!("person:{login}"));
     let detail = json!({ "result": word, "by": "password" });
-    house.record_of(Kind::SignIn, tenant, principal.as_deref(), &origin, detail).await?;
+    house
+        .record_of(Kind::SignIn, tenant, principal.as_deref(), &origin, detail)
+        .await?;
     let Some(login) = named.filter(|_| is_right) else {
-        return Err(Refusal::new(Code::Unauthenticated, "the login or the password is wrong"));
+        return Err(Refusal::new(
+            Code::Unauthenticated,
+            "the login or the password is wrong",
+        ));
     };
-    let lifetime_us = i64::try_from(house.config.sessions.hours).unwrap_or(12).saturating_mul(3_600_000_000);
-    let (session, secret) = house.store.open_session(tenant, &login, lifetime_us, now_us()).await?;
-    let cookie = cookie(&house, secret.expose(), house.config.sessions.hours.saturating_mul(3_600));
+    let lifetime_us = i64::try_from(house.config.sessions.hours)
+        .unwrap_or(12)
+        .saturating_mul(3_600_000_000);
+    let (session, secret) = house
+        .store
+        .open_session(tenant, &login, lifetime_us, now_us())
+        .await?;
+    let cookie = cookie(
+        &house,
+        secret.expose(),
+        house.config.sessions.hours.saturating_mul(3_600),
+    );
     Ok(([(header::SET_COOKIE, cookie)], Answer(view_of(&session))).into_response())
 }
 
@@ -116,13 +140,20 @@ async fn sign_in(
 #[utoipa::path(get, path = "/api/v1/session", tag = "session", responses((status = 200, description = "Who one is.", body = WhoView)))]
 async fn who(caller: Known) -> Answer<WhoView> {
     let Proof::Session(session) = &caller.proof else {
-        let rights = crate::access::RIGHTS.iter().filter(|grant| caller.roles.have(grant.right));
+        let rights = crate::access::RIGHTS
+            .iter()
+            .filter(|grant| caller.roles.have(grant.right));
         return Answer(WhoView {
             principal: caller.principal.to_string(),
             tenant: caller.tenant.to_string(),
             roles: caller.roles.iter().map(|role| role.to_string()).collect(),
             rights: rights.map(|grant| grant.name.to_owned()).collect(),
-            scopes: caller.scopes.as_slice().iter().map(ToString::to_string).collect(),
+            scopes: caller
+                .scopes
+                .as_slice()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             csrf: None,
             expires_at: None,
             must_change_password: false,
@@ -133,13 +164,31 @@ async fn who(caller: Known) -> Answer<WhoView> {
 
 /// Sign out
 #[utoipa::path(delete, path = "/api/v1/session", tag = "session", responses((status = 204, description = "Signed out.")))]
-async fn sign_out(State(house): State<House>, caller: Known, Extension(origin): Extension<Origin>) -> Result<Response, Refusal> {
+async fn sign_out(
+    State(house): State<House>,
+    caller: Known,
+    Extension(origin): Extension<Origin>,
+) -> Result<Response, Refusal> {
     if let Proof::Session(session) = &caller.proof {
-        house.record(Kind::SignIn, &caller, &origin, json!({ "result": "signed out" })).await?;
-        house.store.close_session(&session.tenant, session.token_hash).await?;
+        house
+            .record(
+                Kind::SignIn,
+                &caller,
+                &origin,
+                json!({ "result": "signed out" }),
+            )
+            .await?;
+        house
+            .store
+            .close_session(&session.tenant, session.token_hash)
+            .await?;
         house.auth.forget();
     }
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(&house, "", 0))]).into_response())
+    Ok((
+        StatusCode::NO_CONTENT,
+        [(header::SET_COOKIE, cookie(&house, "", 0))],
+    )
+        .into_response())
 }
 
 /// Replace one's own password; every session of one's own ends
@@ -152,23 +201,51 @@ async fn change_password(
     Json(given): Json<NewPassword>,
 ) -> Result<StatusCode, Refusal> {
     let Proof::Session(session) = &caller.proof else {
-        return Err(Refusal::new(Code::Forbidden, "only a person who signed in with a password has one"));
+        return Err(Refusal::new(
+            Code::Forbidden,
+            "only a person who signed in with a password has one",
+        ));
     };
-    house.limits.take(RouteClass::SignIns, &origin.ip_text().unwrap_or_default(), 1)?;
+    house.limits.take(
+        RouteClass::SignIns,
+        &origin.ip_text().unwrap_or_default(),
+        1,
+    )?;
     let kept = Some(session.person.password_hash.clone());
     if !house.auth.passwords.check(given.current.0, kept).await? {
-        return Err(Refusal::new(Code::Forbidden, "the current password is wrong"));
+        return Err(Refusal::new(
+            Code::Forbidden,
+            "the current password is wrong",
+        ));
     }
     let hash = house.auth.passwords.hash(given.new.0).await?;
-    house.record(Kind::KeyChange, &caller, &origin, json!({ "did": "replaced own password" })).await?;
-    house.store.set_password(&session.tenant, &session.person.login, &hash, false, now_us()).await?;
+    house
+        .record(
+            Kind::KeyChange,
+            &caller,
+            &origin,
+            json!({ "did": "replaced own password" }),
+        )
+        .await?;
+    house
+        .store
+        .set_password(
+            &session.tenant,
+            &session.person.login,
+            &hash,
+            false,
+            now_us(),
+        )
+        .await?;
     house.auth.forget();
     Ok(StatusCode::NO_CONTENT)
 }
 
 fn view_of(session: &Session) -> WhoView {
     let role = session.person.role;
-    let rights = crate::access::RIGHTS.iter().filter(|grant| grant.roles.contains(&role));
+    let rights = crate::access::RIGHTS
+        .iter()
+        .filter(|grant| grant.roles.contains(&role));
     WhoView {
         principal: format!("person:{}", session.person.login),
         tenant: session.tenant.to_string(),
@@ -183,16 +260,18 @@ fn view_of(session: &Session) -> WhoView {
 
 fn cookie(house: &House, secret: &str, seconds: u64) -> String {
     let secure = if house.is_encrypted() { "; Secure" } else { "" };
-    format!("{SESSION_COOKIE}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
+    format!(
+        "{SESSION_COOKIE}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
+    )
 }
 
 impl From<PasswordError> for Refusal {
     fn from(error: PasswordError) -> Self {
         match error {
             PasswordError::Length => Refusal::malformed(error.to_string()),
-            PasswordError::Busy => Refusal::new(Code::Busy, error.to_string()).retry_after(std::time::Duration::from_secs(1)),
+            PasswordError::Busy => Refusal::new(Code::Busy, error.to_string())
+                .retry_after(std::time::Duration::from_secs(1)),
             PasswordError::Stored => Refusal::of_class(ombud_core::Class::Corrupt, &error),
         }
     }
 }
-

@@ -70,7 +70,9 @@ pub struct ErasedView {
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<House> {
-    OpenApiRouter::new().routes(routes!(export)).routes(routes!(erase))
+    OpenApiRouter::new()
+        .routes(routes!(export))
+        .routes(routes!(erase))
 }
 
 /// Gather everything about a person, for that person; recorded first
@@ -84,11 +86,28 @@ async fn export(
     caller.may_everywhere(Right::ExportSubject)?;
     let after = wish.after.as_deref().map(cursor_of).transpose()?;
     let subject = wish.checked()?;
-    let export = house.ops.export_subject(&caller.tenant, &origin.caller(&caller), &subject, &wish.reason, after).await?;
+    let export = house
+        .ops
+        .export_subject(
+            &caller.tenant,
+            &origin.caller(&caller),
+            &subject,
+            &wish.reason,
+            after,
+        )
+        .await?;
     Ok(Answer(SubjectView {
         next: export.next.map(cursor_text),
-        records: export.records.into_iter().map(|(record, contents)| OpenedView::from(Opened { record, contents })).collect(),
-        outcomes: export.outcomes.into_iter().map(SubjectOutcome::from).collect(),
+        records: export
+            .records
+            .into_iter()
+            .map(|(record, contents)| OpenedView::from(Opened { record, contents }))
+            .collect(),
+        outcomes: export
+            .outcomes
+            .into_iter()
+            .map(SubjectOutcome::from)
+            .collect(),
     }))
 }
 
@@ -102,7 +121,15 @@ async fn erase(
 ) -> Result<Answer<ErasedView>, Refusal> {
     caller.may_everywhere(Right::EraseSubject)?;
     let subject = wish.checked()?;
-    let erased = house.ops.erase_subject(&caller.tenant, &origin.caller(&caller), subject, &wish.reason).await?;
+    let erased = house
+        .ops
+        .erase_subject(
+            &caller.tenant,
+            &origin.caller(&caller),
+            subject,
+            &wish.reason,
+        )
+        .await?;
     Ok(Answer(ErasedView {
         subject: erased.erased.subject.0.to_string(),
         keys_destroyed: erased.erased.keys_destroyed,
@@ -115,10 +142,18 @@ impl SubjectWish {
     fn checked(&self) -> Result<Subject, Refusal> {
         let mut wrong = ombud_core::Refusal::default();
         if self.subject.is_empty() {
-            wrong.add(ombud_core::Fault::new("subject", "an empty text", "a person's id"));
+            wrong.add(ombud_core::Fault::new(
+                "subject",
+                "an empty text",
+                "a person's id",
+            ));
         }
         if self.reason.trim().is_empty() {
-            wrong.add(ombud_core::Fault::new("reason", "an empty text", "why, in a person's words"));
+            wrong.add(ombud_core::Fault::new(
+                "reason",
+                "an empty text",
+                "why, in a person's words",
+            ));
         }
         Ok(wrong.or(Subject::new(self.subject.clone()))?)
     }

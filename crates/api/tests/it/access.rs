@@ -16,9 +16,27 @@ fn the_table_of_access_and_the_document_name_the_same_routes() {
             described.insert((method.to_owned(), path.clone()));
         }
     }
-    let listed: BTreeSet<_> = ACCESS.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    let listed: BTreeSet<_> = ACCESS
+        .iter()
+        .map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()))
+        .collect();
     assert_eq!(listed.len(), ACCESS.len(), "a route is listed twice");
     assert_eq!(listed, described);
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own() {
+    let mut document = routes::document();
+    let mut names = BTreeSet::new();
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in ombud_api::docs::operations(item) {
+            let name = operation.operation_id.clone().expect("a name");
+            assert!(
+                names.insert(name.clone()),
+                "{method} {path} is called {name}, and so is another"
+            );
+        }
+    }
 }
 
 #[tokio::test]
@@ -33,12 +51,25 @@ async fn every_route_lets_in_exactly_the_roles_that_the_table_names() {
             };
             let method: Method = method.parse().expect("a method");
             let at = concrete(path);
-            let answer = open.call(call(method.clone(), &at).key(&key).raw(b"{}".to_vec())).await;
-            let is_forbidden = answer.status == StatusCode::FORBIDDEN && answer.json()["code"] == "forbidden";
+            let answer = open
+                .call(call(method.clone(), &at).key(&key).raw(b"{}".to_vec()))
+                .await;
+            let is_forbidden =
+                answer.status == StatusCode::FORBIDDEN && answer.json()["code"] == "forbidden";
             // A route for persons only refuses a key for another reason, in its own words.
-            let is_about_roles = is_forbidden && answer.json()["detail"].as_str().is_some_and(|detail| detail.contains("right"));
-            assert_eq!(is_about_roles, !is_allowed, "{method} {path} as {role}: {answer}");
-            assert_ne!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} as {role}: {answer}");
+            let is_about_roles = is_forbidden
+                && answer.json()["detail"]
+                    .as_str()
+                    .is_some_and(|detail| detail.contains("right"));
+            assert_eq!(
+                is_about_roles, !is_allowed,
+                "{method} {path} as {role}: {answer}"
+            );
+            assert_ne!(
+                answer.status,
+                StatusCode::UNAUTHORIZED,
+                "{method} {path} as {role}: {answer}"
+            );
         }
     }
 }
@@ -55,7 +86,11 @@ async fn a_stranger_is_let_in_nowhere_but_at_the_public_routes() {
             }
             let answer = open.call(asked).await;
             if *access == Access::Public {
-                assert_ne!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}: {answer}");
+                assert_ne!(
+                    answer.status,
+                    StatusCode::UNAUTHORIZED,
+                    "{method} {path}: {answer}"
+                );
             } else {
                 answer.refused("unauthenticated");
             }
@@ -68,18 +103,29 @@ async fn a_withdrawn_or_expired_key_opens_nothing() {
     let open = Open::new().await;
     let admin = open.key(Role::Admin).await;
     let key = open.key(Role::Viewer).await;
-    assert_eq!(open.call(get("/api/v1/session").key(&key)).await.status, 200);
+    assert_eq!(
+        open.call(get("/api/v1/session").key(&key)).await.status,
+        200
+    );
     let prefix = key.rsplit_once('_').expect("two parts").0;
     let prefix = &key[..prefix.len().min(12)];
-    let answer = open.call(call(Method::DELETE, &format!("/api/v1/keys/{prefix}")).key(&admin)).await;
+    let answer = open
+        .call(call(Method::DELETE, &format!("/api/v1/keys/{prefix}")).key(&admin))
+        .await;
     assert_eq!(answer.status, 200, "{answer}");
-    open.call(get("/api/v1/session").key(&key)).await.refused("unauthenticated");
+    open.call(get("/api/v1/session").key(&key))
+        .await
+        .refused("unauthenticated");
 
     let wish = serde_json::json!({ "label": "old", "role": "viewer", "expires_at": "2020-01-01" });
-    let made = open.call(call(Method::POST, "/api/v1/keys").key(&admin).json(&wish)).await;
+    let made = open
+        .call(call(Method::POST, "/api/v1/keys").key(&admin).json(&wish))
+        .await;
     assert_eq!(made.status, 201, "{made}");
     let old = made.json()["key"].as_str().expect("a key").to_owned();
-    open.call(get("/api/v1/session").key(&old)).await.refused("unauthenticated");
+    open.call(get("/api/v1/session").key(&old))
+        .await
+        .refused("unauthenticated");
 }
 
 /// A path with its parts filled in by something that is well-formed and names nothing.

@@ -5,7 +5,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ombud_api::config::Issuer;
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,12 +36,17 @@ impl LocalIssuer {
         let discovery = json!({ "issuer": url, "jwks_uri": format!("{url}/keys") });
         let (served, counted) = (Arc::clone(&keys), Arc::clone(&fetches));
         let routes = axum::Router::new()
-            .route("/.well-known/openid-configuration", axum::routing::get(move || std::future::ready(axum::Json(discovery.clone()))))
+            .route(
+                "/.well-known/openid-configuration",
+                axum::routing::get(move || std::future::ready(axum::Json(discovery.clone()))),
+            )
             .route(
                 "/keys",
                 axum::routing::get(move || {
                     counted.fetch_add(1, Ordering::Relaxed);
-                    std::future::ready(axum::Json(json!({ "keys": *served.lock().expect("a lock") })))
+                    std::future::ready(axum::Json(
+                        json!({ "keys": *served.lock().expect("a lock") }),
+                    ))
                 }),
             );
         tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -54,13 +61,19 @@ impl LocalIssuer {
 impl Signer {
     fn es256() -> Self {
         let random = SystemRandom::new();
-        let pair = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
-        Signer::Es256(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.as_ref(), &random).expect("a key"))
+        let pair =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
+        Signer::Es256(
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.as_ref(), &random)
+                .expect("a key"),
+        )
     }
 
     /// A key that opens nothing but these tests.
     fn rs256() -> Self {
-        Signer::Rs256(RsaKeyPair::from_pkcs8(include_bytes!("keys/issuer-for-tests.pk8")).expect("a key"))
+        Signer::Rs256(
+            RsaKeyPair::from_pkcs8(include_bytes!("keys/issuer-for-tests.pk8")).expect("a key"),
+        )
     }
 
     fn algorithm(&self) -> &'static str {
@@ -85,13 +98,27 @@ impl Signer {
 
     fn sign(&self, id: &str, claims: &Value) -> String {
         let header = json!({ "alg": self.algorithm(), "typ": "JWT", "kid": id });
-        let signed = format!("{}.{}", text(header.to_string().as_bytes()), text(claims.to_string().as_bytes()));
+        let signed = format!(
+            "{}.{}",
+            text(header.to_string().as_bytes()),
+            text(claims.to_string().as_bytes())
+        );
         let random = SystemRandom::new();
         let signature = match self {
-            Signer::Es256(pair) => pair.sign(&random, signed.as_bytes()).expect("signs").as_ref().to_vec(),
+            Signer::Es256(pair) => pair
+                .sign(&random, signed.as_bytes())
+                .expect("signs")
+                .as_ref()
+                .to_vec(),
             Signer::Rs256(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature).expect("signs");
+                pair.sign(
+                    &RSA_PKCS1_SHA256,
+                    &random,
+                    signed.as_bytes(),
+                    &mut signature,
+                )
+                .expect("signs");
                 signature
             }
         };
@@ -112,7 +139,10 @@ fn settings(url: &str, roles_claim: &str, roles: &[(&str, &str)]) -> Issuer {
         issuer: url.to_owned(),
         audience: "ombud".to_owned(),
         roles_claim: roles_claim.to_owned(),
-        roles: roles.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect::<BTreeMap<_, _>>(),
+        roles: roles
+            .iter()
+            .map(|(from, to)| ((*from).to_owned(), (*to).to_owned()))
+            .collect::<BTreeMap<_, _>>(),
         ..Issuer::default()
     }
 }
@@ -135,7 +165,10 @@ async fn a_cognito_access_token_names_its_client_and_its_groups() {
     let answer = who(&open, &signer.sign("one", &claims)).await;
     assert_eq!(answer.status, 200, "{answer}");
     assert_eq!(answer.json()["roles"], json!(["operator"]));
-    assert_eq!(answer.json()["principal"], format!("token:{}#8f1c", issuer.url));
+    assert_eq!(
+        answer.json()["principal"],
+        format!("token:{}#8f1c", issuer.url)
+    );
 }
 
 #[tokio::test]
@@ -143,7 +176,11 @@ async fn a_keycloak_token_has_its_roles_inside_and_its_tenant_beside() {
     let issuer = LocalIssuer::start().await;
     let signer = Signer::rs256();
     issuer.publish(&signer, "one");
-    let mut known = settings(&issuer.url, "realm_access.roles", &[("ombud-caller", "caller"), ("ombud-viewer", "viewer")]);
+    let mut known = settings(
+        &issuer.url,
+        "realm_access.roles",
+        &[("ombud-caller", "caller"), ("ombud-viewer", "viewer")],
+    );
     known.tenant_claim = "organization".to_owned();
     let open = Open::with(|config| config.issuers = vec![known]).await;
     let mut claims = json!({
@@ -151,10 +188,19 @@ async fn a_keycloak_token_has_its_roles_inside_and_its_tenant_beside() {
         "realm_access": { "roles": ["offline_access", "ombud-caller", "ombud-viewer"] }, "organization": "Acme",
     });
     let answer = who(&open, &signer.sign("one", &claims)).await;
-    assert_eq!(answer.json()["roles"], json!(["viewer", "caller"]), "{answer}");
+    assert_eq!(
+        answer.json()["roles"],
+        json!(["viewer", "caller"]),
+        "{answer}"
+    );
     assert_eq!(answer.json()["tenant"], "acme");
-    claims.as_object_mut().expect("an object").remove("organization");
-    who(&open, &signer.sign("one", &claims)).await.refused("unauthenticated");
+    claims
+        .as_object_mut()
+        .expect("an object")
+        .remove("organization");
+    who(&open, &signer.sign("one", &claims))
+        .await
+        .refused("unauthenticated");
 }
 
 #[tokio::test]
@@ -169,7 +215,9 @@ async fn an_entra_token_without_a_role_for_us_is_known_and_may_nothing() {
     assert_eq!(open.call(get("/api/v1/keys").key(&admin)).await.status, 200);
     let nobody = signer.sign("one", &claims(json!([])));
     assert_eq!(who(&open, &nobody).await.status, 200);
-    open.call(get("/api/v1/keys").key(&nobody)).await.refused("forbidden");
+    open.call(get("/api/v1/keys").key(&nobody))
+        .await
+        .refused("forbidden");
 }
 
 #[tokio::test]
@@ -188,12 +236,31 @@ async fn a_token_that_is_wrong_in_any_way_opens_nothing() {
     assert_eq!(who(&open, &signer.sign("one", &right)).await.status, 200);
     let good = signer.sign("one", &right);
     let (head, _) = good.rsplit_once('.').expect("a signature");
-    let unsigned = format!("{}.{}.", text(json!({ "alg": "none" }).to_string().as_bytes()), text(right.to_string().as_bytes()));
-    let confused = good.replacen(&text(json!({ "alg": "ES256", "typ": "JWT", "kid": "one" }).to_string().as_bytes()), &text(json!({ "alg": "HS256", "kid": "one" }).to_string().as_bytes()), 1);
+    let unsigned = format!(
+        "{}.{}.",
+        text(json!({ "alg": "none" }).to_string().as_bytes()),
+        text(right.to_string().as_bytes())
+    );
+    let confused = good.replacen(
+        &text(
+            json!({ "alg": "ES256", "typ": "JWT", "kid": "one" })
+                .to_string()
+                .as_bytes(),
+        ),
+        &text(
+            json!({ "alg": "HS256", "kid": "one" })
+                .to_string()
+                .as_bytes(),
+        ),
+        1,
+    );
     for (what, token) in [
         ("signed by a stranger", stranger.sign("one", &right)),
         ("for somebody else", with("aud", json!("other"))),
-        ("from another issuer", with("iss", json!("https://elsewhere.example"))),
+        (
+            "from another issuer",
+            with("iss", json!("https://elsewhere.example")),
+        ),
         ("expired", with("exp", json!(1_000))),
         ("not valid yet", with("nbf", json!(in_an_hour()))),
         ("about nobody", with("sub", json!(""))),
@@ -217,7 +284,9 @@ async fn a_rotated_key_is_fetched_once_and_invented_ones_do_not_make_us_call_aga
     let claims = json!({ "iss": issuer.url, "sub": "s", "aud": "ombud", "exp": in_an_hour(), "roles": ["a"] });
     assert_eq!(who(&open, &old.sign("old", &claims)).await.status, 200);
     for invented in 0..20 {
-        who(&open, &new.sign(&format!("invented-{invented}"), &claims)).await.refused("unauthenticated");
+        who(&open, &new.sign(&format!("invented-{invented}"), &claims))
+            .await
+            .refused("unauthenticated");
     }
     assert_eq!(issuer.fetches.load(Ordering::Relaxed), 1);
 }

@@ -52,10 +52,20 @@ impl Open {
         change(&mut config);
         let metrics = Arc::new(Metrics::new());
         let lane = open::server_lane(&config).expect("a lane");
-        let rooms: Rooms = open::rooms(&config, lane, Some(Arc::clone(&metrics))).await.expect("rooms");
-        let first = open::first_start(&config, &rooms).await.expect("a first start").expect("nobody was there");
+        let rooms: Rooms = open::rooms(&config, lane, Some(Arc::clone(&metrics)))
+            .await
+            .expect("rooms");
+        let first = open::first_start(&config, &rooms)
+            .await
+            .expect("a first start")
+            .expect("nobody was there");
         let house = open::house(config, rooms, metrics).expect("a house");
-        Open { router: routes::router(house.clone()), house, password: first.password.to_string(), _folder: folder }
+        Open {
+            router: routes::router(house.clone()),
+            house,
+            password: first.password.to_string(),
+            _folder: folder,
+        }
     }
 
     /// A key of a role.
@@ -64,32 +74,62 @@ impl Open {
     }
 
     pub async fn key_with(&self, role: Role, scopes: Scopes) -> String {
-        let wish = NewKey { label: role.to_string(), role, scopes, expires_us: None, created_by: "a test".to_owned() };
-        let (_, secret) = self.house.store.add_key(self.house.tenant(), wish, 1).await.expect("a key");
+        let wish = NewKey {
+            label: role.to_string(),
+            role,
+            scopes,
+            expires_us: None,
+            created_by: "a test".to_owned(),
+        };
+        let (_, secret) = self
+            .house
+            .store
+            .add_key(self.house.tenant(), wish, 1)
+            .await
+            .expect("a key");
         secret.expose().to_owned()
     }
 
     pub async fn call(&self, call: Call) -> Answer {
         let request = call.request.body(Body::from(call.body)).expect("a request");
-        let response = self.router.clone().oneshot(request).await.expect("an answer");
+        let response = self
+            .router
+            .clone()
+            .oneshot(request)
+            .await
+            .expect("an answer");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes().to_vec();
-        Answer { status: parts.status, headers: parts.headers, body }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 
     /// The admin's session: what a call must carry.
     pub async fn sign_in(&self) -> (String, String) {
-        let call = post("/api/v1/session").json(&serde_json::json!({ "login": "admin", "password": self.password }));
+        let call = post("/api/v1/session")
+            .json(&serde_json::json!({ "login": "admin", "password": self.password }));
         let answer = self.call(call).await;
         assert_eq!(answer.status, 200, "{answer}");
-        let cookie = answer.headers[header::SET_COOKIE].to_str().expect("text").split(';').next().expect("a pair").to_owned();
+        let cookie = answer.headers[header::SET_COOKIE]
+            .to_str()
+            .expect("text")
+            .split(';')
+            .next()
+            .expect("a pair")
+            .to_owned();
         let csrf = answer.json()["csrf"].as_str().expect("a token").to_owned();
         (cookie, csrf)
     }
 }
 
 pub fn call(method: Method, path: &str) -> Call {
-    Call { request: Request::builder().method(method).uri(path), body: Vec::new() }
+    Call {
+        request: Request::builder().method(method).uri(path),
+        body: Vec::new(),
+    }
 }
 
 pub fn get(path: &str) -> Call {
@@ -127,17 +167,30 @@ impl Answer {
 
     /// That it was refused in the way that every refusal is told, with this code.
     pub fn refused(&self, code: &str) -> Value {
-        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json", "{self}");
+        assert_eq!(
+            self.headers[header::CONTENT_TYPE],
+            "application/problem+json",
+            "{self}"
+        );
         let problem = self.json();
         assert_eq!(problem["code"], code, "{problem}");
         assert_eq!(problem["status"], self.status.as_u16());
-        assert_eq!(problem["request_id"].as_str(), self.headers["x-request-id"].to_str().ok());
+        assert_eq!(
+            problem["request_id"].as_str(),
+            self.headers["x-request-id"].to_str().ok()
+        );
         problem
     }
 }
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:?} {}", self.status, self.headers, String::from_utf8_lossy(&self.body))
+        write!(
+            f,
+            "{} {:?} {}",
+            self.status,
+            self.headers,
+            String::from_utf8_lossy(&self.body)
+        )
     }
 }

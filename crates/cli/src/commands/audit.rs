@@ -8,10 +8,13 @@ use clap::{Args, Subcommand};
 use ombud_api::open;
 use ombud_api::time;
 use ombud_core::{Class, ModelName};
-use ombud_ledger::record::Kind;
 use ombud_ledger::reader::{PAGE_RECORDS_MAX, Query};
+use ombud_ledger::record::Kind;
 use ombud_ledger::verify::{Place, VerifyOptions};
-use ombud_ledger::{Entry, LaneName, Reader, Record, RecordId, Report, SignedCheckpoint, Tenant, VerifyingKey, export};
+use ombud_ledger::{
+    Entry, LaneName, Reader, Record, RecordId, Report, SignedCheckpoint, Tenant, VerifyingKey,
+    export,
+};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
@@ -157,7 +160,11 @@ fn verify(arguments: &Verify, console: &Console) -> Result<Outcome, Failure> {
     if console.is_json {
         return Ok(Outcome::Flawed);
     }
-    Err(Failure::new(Class::Corrupt, message, "keep everything as it is, and compare with a backup and with checkpoints kept elsewhere"))
+    Err(Failure::new(
+        Class::Corrupt,
+        message,
+        "keep everything as it is, and compare with a backup and with checkpoints kept elsewhere",
+    ))
 }
 
 fn tell(report: &Report, console: &Console) -> Result<(), Failure> {
@@ -188,19 +195,33 @@ fn tell(report: &Report, console: &Console) -> Result<(), Failure> {
             Some(until) => format!("signed until {until}"),
             None => "not signed yet".to_owned(),
         };
-        console.print(&format!("{}/{}  {} records right, {signed}", lane.tenant, lane.lane, lane.records))?;
+        console.print(&format!(
+            "{}/{}  {} records right, {signed}",
+            lane.tenant, lane.lane, lane.records
+        ))?;
     }
     for fault in &report.faults {
         let words = format!("{}: {}", place(&fault.place), fault.flaw);
         console.print(&console.shade(Shade::Bad, &words))?;
     }
-    let word = if report.is_sound() { console.shade(Shade::Good, "everything is as it was written") } else { String::new() };
-    console.print(&format!("{} records and {} checkpoints are right. {word}", report.records, report.checkpoints))
+    let word = if report.is_sound() {
+        console.shade(Shade::Good, "everything is as it was written")
+    } else {
+        String::new()
+    };
+    console.print(&format!(
+        "{} records and {} checkpoints are right. {word}",
+        report.records, report.checkpoints
+    ))
 }
 
 fn place(place: &Place) -> String {
     match place {
-        Place::Record { tenant, lane, sequence } => format!("{tenant}/{lane}, record {sequence}"),
+        Place::Record {
+            tenant,
+            lane,
+            sequence,
+        } => format!("{tenant}/{lane}, record {sequence}"),
         Place::Checkpoint { tenant, number } => format!("{tenant}, checkpoint {number}"),
         Place::Ledger => "the ledger".to_owned(),
     }
@@ -213,7 +234,11 @@ fn show(arguments: &Show, console: &Console) -> Result<Outcome, Failure> {
     let tenant = tenant(&config.server.tenant)?;
     let records = match &arguments.id {
         Some(id) => {
-            let id: RecordId = id.parse().map_err(|error: ombud_ledger::record::RecordIdError| Failure::invalid(error.to_string(), "copy it from an answer or a list"))?;
+            let id: RecordId =
+                id.parse()
+                    .map_err(|error: ombud_ledger::record::RecordIdError| {
+                        Failure::invalid(error.to_string(), "copy it from an answer or a list")
+                    })?;
             vec![reader.record(&tenant, &id)?]
         }
         None => reader.page(&tenant, &query(arguments)?)?.records,
@@ -237,9 +262,16 @@ fn show(arguments: &Show, console: &Console) -> Result<Outcome, Failure> {
 fn query(arguments: &Show) -> Result<Query, Failure> {
     let kind = |text: &str| {
         let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-        text.parse::<Kind>().map_err(|_| Failure::invalid(format!("{text:?} is no kind of record"), format!("one of: {}", names.join(", "))))
+        text.parse::<Kind>().map_err(|_| {
+            Failure::invalid(
+                format!("{text:?} is no kind of record"),
+                format!("one of: {}", names.join(", ")),
+            )
+        })
     };
-    let model = |text: &str| ModelName::new(text).map_err(|error| Failure::invalid(error.to_string(), "check the name"));
+    let model = |text: &str| {
+        ModelName::new(text).map_err(|error| Failure::invalid(error.to_string(), "check the name"))
+    };
     Ok(Query {
         kind: arguments.kind.as_deref().map(kind).transpose()?,
         model: arguments.model.as_deref().map(model).transpose()?,
@@ -255,10 +287,19 @@ fn line(record: &Record) -> String {
         (Some(model), None) => model.to_string(),
         _ => String::new(),
     };
-    let said = record.answer.as_deref().or(record.detail.as_deref()).unwrap_or_default();
+    let said = record
+        .answer
+        .as_deref()
+        .or(record.detail.as_deref())
+        .unwrap_or_default();
     let said: String = said.chars().take(100).collect();
     let who = record.principal.as_deref().unwrap_or("-");
-    format!("{}  {}  {:<10}  {who}  {model}  {said}", time::text(record.time_us), record.id, record.kind.as_str())
+    format!(
+        "{}  {}  {:<10}  {who}  {model}  {said}",
+        time::text(record.time_us),
+        record.id,
+        record.kind.as_str()
+    )
 }
 
 fn record_json(record: &Record) -> Value {
@@ -268,19 +309,32 @@ fn record_json(record: &Record) -> Value {
 fn export(arguments: &Export, console: &Console) -> Result<Outcome, Failure> {
     let since_us = since(arguments.since.as_deref())?;
     if arguments.reason.trim().is_empty() {
-        return Err(Failure::invalid("an export needs a reason", "say why with --reason"));
+        return Err(Failure::invalid(
+            "an export needs a reason",
+            "say why with --reason",
+        ));
     }
-    let file = File::create_new(&arguments.out).map_err(|error| Failure::file("written", &arguments.out, &error))?;
+    let file = File::create_new(&arguments.out)
+        .map_err(|error| Failure::file("written", &arguments.out, &error))?;
     let (runtime, _, rooms) = arguments.settings.open()?;
     let act = settings::act(&arguments.reason);
     let id = RecordId::generate(act.time_us).map_err(open::OpenError::Randomness)?;
     let detail = json!({ "reason": act.reason, "what": "ledger", "since": arguments.since });
-    let entry = Entry { principal: act.principal, user_agent: act.user_agent, detail: Some(detail.to_string()), ..Entry::new(id, Kind::Export, act.time_us) };
+    let entry = Entry {
+        principal: act.principal,
+        user_agent: act.user_agent,
+        detail: Some(detail.to_string()),
+        ..Entry::new(id, Kind::Export, act.time_us)
+    };
     let recorded = runtime.block_on(rooms.ledger.append(&rooms.tenant, entry))?;
     settings::note_recorded(console, &recorded);
     let mut out = BufWriter::with_capacity(1 << 20, file);
-    let exported = rooms.ledger.reader().export(Some(&rooms.tenant), since_us, &mut out)?;
-    out.flush().map_err(|error| Failure::file("written", &arguments.out, &error))?;
+    let exported = rooms
+        .ledger
+        .reader()
+        .export(Some(&rooms.tenant), since_us, &mut out)?;
+    out.flush()
+        .map_err(|error| Failure::file("written", &arguments.out, &error))?;
     settings::close(&runtime, &rooms);
     if console.is_json {
         console.print_json(&json!({
@@ -298,7 +352,14 @@ fn export(arguments: &Export, console: &Console) -> Result<Outcome, Failure> {
 
 fn trusted(arguments: &Verify) -> Result<Vec<VerifyingKey>, Failure> {
     if !arguments.trust.is_empty() {
-        let key = |text: &String| text.parse().map_err(|_| Failure::invalid(format!("{text:?} is no public key"), "64 hexadecimal digits, as `ombud audit export` prints them"));
+        let key = |text: &String| {
+            text.parse().map_err(|_| {
+                Failure::invalid(
+                    format!("{text:?} is no public key"),
+                    "64 hexadecimal digits, as `ombud audit export` prints them",
+                )
+            })
+        };
         return arguments.trust.iter().map(key).collect();
     }
     if arguments.export.is_some() {
@@ -317,23 +378,33 @@ fn copies(arguments: &Verify) -> Result<Vec<SignedCheckpoint>, Failure> {
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if path.is_file() {
-            copies.push(SignedCheckpoint::read_file(&path).map_err(|error| Failure::file("read", &path, &error))?);
+            copies.push(
+                SignedCheckpoint::read_file(&path)
+                    .map_err(|error| Failure::file("read", &path, &error))?,
+            );
         }
     }
     Ok(copies)
 }
 
 fn tenant(text: &str) -> Result<Tenant, Failure> {
-    Tenant::new(text).map_err(|error| Failure::invalid(error.to_string(), "check the tenant's name"))
+    Tenant::new(text)
+        .map_err(|error| Failure::invalid(error.to_string(), "check the tenant's name"))
 }
 
 fn lane(text: &str) -> Result<LaneName, Failure> {
-    LaneName::new(text).map_err(|error| Failure::invalid(error.to_string(), "check the lane's name"))
+    LaneName::new(text)
+        .map_err(|error| Failure::invalid(error.to_string(), "check the lane's name"))
 }
 
 fn since(text: Option<&str>) -> Result<Option<i64>, Failure> {
     let read = |text: &str| {
-        time::parse(text).ok_or_else(|| Failure::invalid(format!("{text:?} is no time"), "write it like 2026-11-01 or 2026-11-01T08:00:00Z"))
+        time::parse(text).ok_or_else(|| {
+            Failure::invalid(
+                format!("{text:?} is no time"),
+                "write it like 2026-11-01 or 2026-11-01T08:00:00Z",
+            )
+        })
     };
     text.map(read).transpose()
 }

@@ -65,8 +65,15 @@ fn check(arguments: &Check, console: &Console) -> Result<(), Failure> {
     if console.is_json {
         return console.print_json(&json!({ "is_right": true, "said": origins.len() }));
     }
-    let noun = if origins.len() == 1 { "setting differs" } else { "settings differ" };
-    console.print(&format!("the settings are right; {} {noun} from the defaults", origins.len()))
+    let noun = if origins.len() == 1 {
+        "setting differs"
+    } else {
+        "settings differ"
+    };
+    console.print(&format!(
+        "the settings are right; {} {noun} from the defaults",
+        origins.len()
+    ))
 }
 
 fn show(arguments: &Show, console: &Console) -> Result<(), Failure> {
@@ -81,5 +88,7 @@ fn show(arguments: &Show, console: &Console) -> Result<(), Failure> {
 }
 
 fn openapi() -> String {
-    ombud_api::routes::document().to_pretty_json().unwrap_or_default()
+    ombud_api::routes::document()
+        .to_pretty_json()
+        .unwrap_or_default()
 }

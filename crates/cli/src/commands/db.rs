@@ -48,7 +48,8 @@ pub fn run(command: &Command, console: &Console) -> Result<Outcome, Failure> {
         Command::Migrate(arguments) => {
             let (config, _) = arguments.settings.load()?;
             let runtime = runtime()?;
-            let lane = ombud_ledger::LaneName::new("command").map_err(|_| open::OpenError::Name("command".to_owned()))?;
+            let lane = ombud_ledger::LaneName::new("command")
+                .map_err(|_| open::OpenError::Name("command".to_owned()))?;
             let rooms = runtime.block_on(open::rooms(&config, lane, None))?;
             crate::settings::close(&runtime, &rooms);
             tell(&open::place(&config)?, console)?;
@@ -60,7 +61,9 @@ pub fn run(command: &Command, console: &Console) -> Result<Outcome, Failure> {
 fn tell(place: &Place, console: &Console) -> Result<(), Failure> {
     let store = runtime()?.block_on(Store::status(place))?;
     let is_there = !matches!(place, Place::Sqlite(path) if !path.exists());
-    let ledger = is_there.then(|| Reader::new(place.for_ledger(), None).schema()).transpose()?;
+    let ledger = is_there
+        .then(|| Reader::new(place.for_ledger(), None).schema())
+        .transpose()?;
     let ledger = ledger.map(|schema| (schema.found, schema.known));
     if console.is_json {
         return console.print_json(&json!({

@@ -53,7 +53,12 @@ pub struct DeployArguments {
     /// The version: a number, a label, an alias, `latest`, or the path of a bundle that is registered first
     pub version: String,
     /// Where
-    #[arg(long, visible_alias = "environment", default_value = "production", value_name = "ENVIRONMENT")]
+    #[arg(
+        long,
+        visible_alias = "environment",
+        default_value = "production",
+        value_name = "ENVIRONMENT"
+    )]
     pub env: String,
     /// This part of the traffic only, in percent
     #[arg(long, value_name = "PERCENT", conflicts_with = "shadow")]
@@ -80,7 +85,12 @@ pub struct PromoteArguments {
     /// The model
     pub name: String,
     /// Where
-    #[arg(long, visible_alias = "environment", default_value = "production", value_name = "ENVIRONMENT")]
+    #[arg(
+        long,
+        visible_alias = "environment",
+        default_value = "production",
+        value_name = "ENVIRONMENT"
+    )]
     pub env: String,
     /// Why
     #[arg(long, default_value = "promoted by command")]
@@ -101,7 +111,12 @@ pub struct RollbackArguments {
     /// The model
     pub name: String,
     /// Where
-    #[arg(long, visible_alias = "environment", default_value = "production", value_name = "ENVIRONMENT")]
+    #[arg(
+        long,
+        visible_alias = "environment",
+        default_value = "production",
+        value_name = "ENVIRONMENT"
+    )]
     pub env: String,
     /// Back to this version [default: to what was before]
     #[arg(long, value_name = "VERSION")]
@@ -142,13 +157,20 @@ pub fn register(arguments: &RegisterArguments, console: &Console) -> Result<Outc
     let label = label.map_err(|error| Failure::invalid(error.to_string(), "such as v1.2.0"))?;
     with_rooms(&arguments.settings, async |rooms| {
         let registration = register_bundle(rooms, &arguments.bundle, label).await?;
-        let word = if matches!(registration, Registration::New(_)) { "registered" } else { "was registered before" };
+        let word = if matches!(registration, Registration::New(_)) {
+            "registered"
+        } else {
+            "was registered before"
+        };
         let version = registration.into_registered();
         if console.is_json {
             return console.print_json(&version_json(&version));
         }
         let next = format!("ombud deploy {} {}", version.model, version.label);
-        console.print(&format!("{} {} ({}) {word}\n\nNext:\n  {next}", version.model, version.label, version.version))
+        console.print(&format!(
+            "{} {} ({}) {word}\n\nNext:\n  {next}",
+            version.model, version.label, version.version
+        ))
     })
 }
 
@@ -160,8 +182,14 @@ pub fn deploy(arguments: &DeployArguments, console: &Console) -> Result<Outcome,
         let version = if path.exists() {
             let registered = register_bundle(rooms, &path, None).await?.into_registered();
             if registered.model != model {
-                let message = format!("the bundle is of the model {}, not {model}", registered.model);
-                return Err(Failure::invalid(message, "name that model, or another bundle"));
+                let message = format!(
+                    "the bundle is of the model {}, not {model}",
+                    registered.model
+                );
+                return Err(Failure::invalid(
+                    message,
+                    "name that model, or another bundle",
+                ));
             }
             registered.version
         } else {
@@ -169,13 +197,25 @@ pub fn deploy(arguments: &DeployArguments, console: &Console) -> Result<Outcome,
         };
         let order = match (arguments.canary, arguments.shadow) {
             (Some(percent), _) => Order::Canary { version, percent },
-            (None, true) => Order::Shadow { version: Some(version) },
+            (None, true) => Order::Shadow {
+                version: Some(version),
+            },
             (None, false) => Order::Deploy { version },
         };
         // Whoever holds the database is an admin.
-        let force = arguments.force.then(|| Force::new(Role::Admin, &arguments.reason)).transpose();
-        let force = force.map_err(|error| Failure::invalid(error.to_string(), "say why with --reason"))?;
-        let ordered = Ordered { model, environment: environment(&arguments.env)?, order, reason: arguments.reason.clone(), force };
+        let force = arguments
+            .force
+            .then(|| Force::new(Role::Admin, &arguments.reason))
+            .transpose();
+        let force =
+            force.map_err(|error| Failure::invalid(error.to_string(), "say why with --reason"))?;
+        let ordered = Ordered {
+            model,
+            environment: environment(&arguments.env)?,
+            order,
+            reason: arguments.reason.clone(),
+            force,
+        };
         change(rooms, ordered, console).await
     })
 }
@@ -189,7 +229,9 @@ pub fn promote(arguments: &PromoteArguments, console: &Console) -> Result<Outcom
         reason: arguments.reason.clone(),
         force: None,
     };
-    with_rooms(&arguments.settings, async |rooms| change(rooms, ordered, console).await)
+    with_rooms(&arguments.settings, async |rooms| {
+        change(rooms, ordered, console).await
+    })
 }
 
 /// Goes back.
@@ -200,7 +242,13 @@ pub fn rollback(arguments: &RollbackArguments, console: &Console) -> Result<Outc
             Some(version) => Some(resolve(rooms, &model, version).await?),
             None => None,
         };
-        let ordered = Ordered { model, environment, order: Order::Rollback { to }, reason: arguments.reason.clone(), force: None };
+        let ordered = Ordered {
+            model,
+            environment,
+            order: Order::Rollback { to },
+            reason: arguments.reason.clone(),
+            force: None,
+        };
         change(rooms, ordered, console).await
     })
 }
@@ -215,7 +263,10 @@ pub fn models(arguments: &ModelsArguments, console: &Console) -> Result<Outcome,
 }
 
 /// Lists deployments.
-pub fn deployments(arguments: &DeploymentsArguments, console: &Console) -> Result<Outcome, Failure> {
+pub fn deployments(
+    arguments: &DeploymentsArguments,
+    console: &Console,
+) -> Result<Outcome, Failure> {
     with_rooms(&arguments.settings, async |rooms| {
         let all = rooms.store.deployments(&rooms.tenant).await?;
         if console.is_json {
@@ -226,23 +277,38 @@ pub fn deployments(arguments: &DeploymentsArguments, console: &Console) -> Resul
             console.print(&line(deployment))?;
         }
         if all.is_empty() {
-            console.note("nothing is deployed; `ombud deploy MODEL VERSION` puts a version to work");
+            console
+                .note("nothing is deployed; `ombud deploy MODEL VERSION` puts a version to work");
         }
         Ok(())
     })
 }
 
-fn with_rooms(settings: &Settings, work: impl AsyncFnOnce(&Rooms) -> Result<(), Failure>) -> Result<Outcome, Failure> {
+fn with_rooms(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&Rooms) -> Result<(), Failure>,
+) -> Result<Outcome, Failure> {
     let (runtime, _, rooms) = settings.open()?;
     let outcome = runtime.block_on(work(&rooms));
     settings::close(&runtime, &rooms);
     outcome.map(|()| Outcome::Done)
 }
 
-async fn register_bundle(rooms: &Rooms, path: &std::path::Path, label: Option<Label>) -> Result<Registration, Failure> {
+async fn register_bundle(
+    rooms: &Rooms,
+    path: &std::path::Path,
+    label: Option<Label>,
+) -> Result<Registration, Failure> {
     let bundle = Bundle::open(path, &rooms.registry.trust)?;
-    let how = Registering { label, by: settings::principal(), now_us: time::now_us() };
-    let registration = rooms.registry.register(&rooms.tenant, Arc::new(bundle), how).await?;
+    let how = Registering {
+        label,
+        by: settings::principal(),
+        now_us: time::now_us(),
+    };
+    let registration = rooms
+        .registry
+        .register(&rooms.tenant, Arc::new(bundle), how)
+        .await?;
     if let Registration::New(version) = &registration {
         let detail = json!({ "did": "register", "model": version.model, "version": version.version, "label": version.label, "digest": version.digest.to_string() });
         settings::record(rooms, ombud_ledger::record::Kind::Registry, detail).await?;
@@ -251,7 +317,10 @@ async fn register_bundle(rooms: &Rooms, path: &std::path::Path, label: Option<La
 }
 
 async fn change(rooms: &Rooms, ordered: Ordered, console: &Console) -> Result<(), Failure> {
-    let made = rooms.ops.change(&rooms.tenant, &settings::caller(), ordered).await?;
+    let made = rooms
+        .ops
+        .change(&rooms.tenant, &settings::caller(), ordered)
+        .await?;
     if console.is_json {
         return console.print_json(&deployment_json(&made));
     }
@@ -261,7 +330,10 @@ async fn change(rooms: &Rooms, ordered: Ordered, console: &Console) -> Result<()
 async fn list_models(rooms: &Rooms, console: &Console) -> Result<(), Failure> {
     let models = rooms.store.models(&rooms.tenant).await?;
     if console.is_json {
-        let models: Vec<Value> = models.iter().map(|model| json!({ "name": model.name, "description": model.description })).collect();
+        let models: Vec<Value> = models
+            .iter()
+            .map(|model| json!({ "name": model.name, "description": model.description }))
+            .collect();
         return console.print_json(&json!({ "models": models }));
     }
     for model in &models {
@@ -281,16 +353,27 @@ async fn list_versions(rooms: &Rooms, name: &ModelName, console: &Console) -> Re
         return console.print_json(&json!({ "model": name, "versions": versions }));
     }
     for version in &versions {
-        let state = if version.archived_us.is_some() { "  archived" } else { "" };
+        let state = if version.archived_us.is_some() {
+            "  archived"
+        } else {
+            ""
+        };
         let digest: String = version.digest.to_string().chars().take(12).collect();
         let when = time::text(version.registered_us);
-        console.print(&format!("{}  {}  {}  {digest}  {when}{state}", version.version, version.label, version.engine))?;
+        console.print(&format!(
+            "{}  {}  {}  {digest}  {when}{state}",
+            version.version, version.label, version.engine
+        ))?;
     }
     Ok(())
 }
 
 async fn resolve(rooms: &Rooms, model: &ModelName, version: &str) -> Result<Version, Failure> {
-    Ok(rooms.store.resolve(&rooms.tenant, model, version).await?.version)
+    Ok(rooms
+        .store
+        .resolve(&rooms.tenant, model, version)
+        .await?
+        .version)
 }
 
 fn line(deployment: &Deployment) -> String {
@@ -306,7 +389,10 @@ fn line(deployment: &Deployment) -> String {
 
 fn deployment_json(deployment: &Deployment) -> Value {
     let shares = |shares: &[ombud_store::Share]| -> Vec<Value> {
-        shares.iter().map(|share| json!({ "version": share.version, "percent": share.percent })).collect()
+        shares
+            .iter()
+            .map(|share| json!({ "version": share.version, "percent": share.percent }))
+            .collect()
     };
     json!({
         "model": deployment.model, "environment": deployment.environment.as_str(),
@@ -328,5 +414,6 @@ fn model(name: &str) -> Result<ModelName, Failure> {
 }
 
 fn environment(name: &str) -> Result<Environment, Failure> {
-    Environment::new(name).map_err(|error| Failure::invalid(error.to_string(), "such as production or staging"))
+    Environment::new(name)
+        .map_err(|error| Failure::invalid(error.to_string(), "such as production or staging"))
 }

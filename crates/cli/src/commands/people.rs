@@ -88,7 +88,9 @@ impl Command {
             Command::List(list) => list.json,
             Command::Add(add) => add.json,
             Command::Role(role) => role.json,
-            Command::Password(named) | Command::Disable(named) | Command::Enable(named) => named.json,
+            Command::Password(named) | Command::Disable(named) | Command::Enable(named) => {
+                named.json
+            }
         }
     }
 
@@ -97,7 +99,9 @@ impl Command {
             Command::List(list) => &list.settings,
             Command::Add(add) => &add.settings,
             Command::Role(role) => &role.settings,
-            Command::Password(named) | Command::Disable(named) | Command::Enable(named) => &named.settings,
+            Command::Password(named) | Command::Disable(named) | Command::Enable(named) => {
+                &named.settings
+            }
         }
     }
 }
@@ -117,16 +121,33 @@ async fn work(command: &Command, rooms: &Rooms, console: &Console) -> Result<(),
         Command::Role(change) => {
             let role = role(&change.role)?;
             known(rooms, &change.login).await?;
-            record(rooms, json!({ "did": "change person", "login": change.login, "role": change.role })).await?;
-            rooms.store.set_role(&rooms.tenant, &change.login, role, now_us()).await?;
+            record(
+                rooms,
+                json!({ "did": "change person", "login": change.login, "role": change.role }),
+            )
+            .await?;
+            rooms
+                .store
+                .set_role(&rooms.tenant, &change.login, role, now_us())
+                .await?;
             told(console, &change.login, &format!("has the role {role} now"))
         }
         Command::Password(named) => {
             known(rooms, &named.login).await?;
             let password = random_password().map_err(OpenError::Randomness)?;
-            let hash = Passwords::new(1).hash(password.clone()).await.map_err(OpenError::Password)?;
-            record(rooms, json!({ "did": "reset password", "login": named.login })).await?;
-            rooms.store.set_password(&rooms.tenant, &named.login, &hash, true, now_us()).await?;
+            let hash = Passwords::new(1)
+                .hash(password.clone())
+                .await
+                .map_err(OpenError::Password)?;
+            record(
+                rooms,
+                json!({ "did": "reset password", "login": named.login }),
+            )
+            .await?;
+            rooms
+                .store
+                .set_password(&rooms.tenant, &named.login, &hash, true, now_us())
+                .await?;
             shown(console, &named.login, &password)
         }
         Command::Disable(named) => disable(rooms, named, true, console).await,
@@ -144,9 +165,20 @@ async fn list(rooms: &Rooms, console: &Console) -> Result<(), Failure> {
         return console.print_json(&json!({ "people": people }));
     }
     for person in people {
-        let state = if person.disabled_us.is_some() { "shut out" } else { "" };
-        let seen = person.last_sign_in_us.map_or_else(|| "never signed in".to_owned(), |at| format!("last signed in {}", time::text(at)));
-        console.print(&format!("{}  {}  {seen}  {state}", person.login, person.role).trim_end().to_owned())?;
+        let state = if person.disabled_us.is_some() {
+            "shut out"
+        } else {
+            ""
+        };
+        let seen = person.last_sign_in_us.map_or_else(
+            || "never signed in".to_owned(),
+            |at| format!("last signed in {}", time::text(at)),
+        );
+        console.print(
+            &format!("{}  {}  {seen}  {state}", person.login, person.role)
+                .trim_end()
+                .to_owned(),
+        )?;
     }
     Ok(())
 }
@@ -154,24 +186,64 @@ async fn list(rooms: &Rooms, console: &Console) -> Result<(), Failure> {
 async fn add(wish: &Add, rooms: &Rooms, console: &Console) -> Result<(), Failure> {
     let role = role(&wish.role)?;
     let password = random_password().map_err(OpenError::Randomness)?;
-    let password_hash = Passwords::new(1).hash(password.clone()).await.map_err(OpenError::Password)?;
-    record(rooms, json!({ "did": "make person", "login": wish.login, "role": wish.role })).await?;
-    let person = NewPerson { login: wish.login.clone(), name: wish.name.clone(), role, password_hash, must_change_password: true };
-    rooms.store.add_person(&rooms.tenant, person, now_us()).await?;
+    let password_hash = Passwords::new(1)
+        .hash(password.clone())
+        .await
+        .map_err(OpenError::Password)?;
+    record(
+        rooms,
+        json!({ "did": "make person", "login": wish.login, "role": wish.role }),
+    )
+    .await?;
+    let person = NewPerson {
+        login: wish.login.clone(),
+        name: wish.name.clone(),
+        role,
+        password_hash,
+        must_change_password: true,
+    };
+    rooms
+        .store
+        .add_person(&rooms.tenant, person, now_us())
+        .await?;
     shown(console, &wish.login, &password)
 }
 
-async fn disable(rooms: &Rooms, named: &Named, is_disabled: bool, console: &Console) -> Result<(), Failure> {
+async fn disable(
+    rooms: &Rooms,
+    named: &Named,
+    is_disabled: bool,
+    console: &Console,
+) -> Result<(), Failure> {
     known(rooms, &named.login).await?;
-    record(rooms, json!({ "did": "change person", "login": named.login, "disabled": is_disabled })).await?;
-    rooms.store.set_disabled(&rooms.tenant, &named.login, is_disabled, now_us()).await?;
-    told(console, &named.login, if is_disabled { "is shut out" } else { "may sign in" })
+    record(
+        rooms,
+        json!({ "did": "change person", "login": named.login, "disabled": is_disabled }),
+    )
+    .await?;
+    rooms
+        .store
+        .set_disabled(&rooms.tenant, &named.login, is_disabled, now_us())
+        .await?;
+    told(
+        console,
+        &named.login,
+        if is_disabled {
+            "is shut out"
+        } else {
+            "may sign in"
+        },
+    )
 }
 
 async fn known(rooms: &Rooms, login: &str) -> Result<(), Failure> {
     match rooms.store.person(&rooms.tenant, login).await? {
         Some(_) => Ok(()),
-        None => Err(Failure::new(Class::NotFound, format!("nobody signs in with {login:?}"), "see `ombud people list`")),
+        None => Err(Failure::new(
+            Class::NotFound,
+            format!("nobody signs in with {login:?}"),
+            "see `ombud people list`",
+        )),
     }
 }
 
@@ -183,7 +255,11 @@ fn shown(console: &Console, login: &str, password: &str) -> Result<(), Failure> 
 }
 
 fn told(console: &Console, login: &str, what: &str) -> Result<(), Failure> {
-    if console.is_json { console.print_json(&json!({ "login": login })) } else { console.print(&format!("{login} {what}")) }
+    if console.is_json {
+        console.print_json(&json!({ "login": login }))
+    } else {
+        console.print(&format!("{login} {what}"))
+    }
 }
 
 /// Writes down that somebody's rights are about to change.

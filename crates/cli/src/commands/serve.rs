@@ -90,18 +90,26 @@ impl Arguments {
     }
 }
 
-fn tell(server: &Server, house: &House, first: Option<&FirstStart>, console: &Console) -> Result<(), Failure> {
+fn tell(
+    server: &Server,
+    house: &House,
+    first: Option<&FirstStart>,
+    console: &Console,
+) -> Result<(), Failure> {
     let url = server.url();
     if console.is_json {
-        let first = first.map(|first| {
-            json!({ "login": first.login, "password": *first.password, "key": *first.key })
-        });
+        let first = first.map(
+            |first| json!({ "login": first.login, "password": *first.password, "key": *first.key }),
+        );
         return console.print_json(&json!({
             "url": url, "address": server.address().to_string(), "version": env!("CARGO_PKG_VERSION"),
             "folder": house.config.storage.folder.display().to_string(), "first_start": first,
         }));
     }
-    console.print(&format!("Ombud {} serves at {url}\n  reference  {url}/docs/", env!("CARGO_PKG_VERSION")))?;
+    console.print(&format!(
+        "Ombud {} serves at {url}\n  reference  {url}/docs/",
+        env!("CARGO_PKG_VERSION")
+    ))?;
     let key = match first {
         Some(first) => {
             console.print(&format!(
@@ -141,12 +149,18 @@ fn example(house: &House, url: &str, key: &str) -> String {
 /// Resolves when somebody asks the process to end.
 fn stop_asked() -> Result<impl Future<Output = ()>, Failure> {
     let failed = |error: std::io::Error| {
-        Failure::new(ombud_core::Class::Unavailable, format!("signals cannot be heard: {error}"), "try again")
+        Failure::new(
+            ombud_core::Class::Unavailable,
+            format!("signals cannot be heard: {error}"),
+            "try again",
+        )
     };
     #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(failed)?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(failed)?;
     #[cfg(unix)]
-    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map_err(failed)?;
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+        .map_err(failed)?;
     Ok(async move {
         #[cfg(unix)]
         tokio::select! {

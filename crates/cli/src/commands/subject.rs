@@ -70,42 +70,78 @@ pub fn run(command: &Command, console: &Console) -> Result<Outcome, Failure> {
         Command::Erase(erase) => (&erase.settings, &erase.id, &erase.reason),
     };
     if reason.trim().is_empty() {
-        return Err(Failure::invalid("a reason is needed", "say why with --reason"));
+        return Err(Failure::invalid(
+            "a reason is needed",
+            "say why with --reason",
+        ));
     }
     let subject = subject(id)?;
     let (runtime, _, rooms) = settings.open()?;
     let outcome = match command {
-        Command::Export(arguments) => runtime.block_on(export(&rooms, &subject, arguments, console)),
+        Command::Export(arguments) => {
+            runtime.block_on(export(&rooms, &subject, arguments, console))
+        }
         Command::Erase(arguments) => runtime.block_on(erase(&rooms, subject, arguments, console)),
     };
     settings::close(&runtime, &rooms);
     outcome.map(|()| Outcome::Done)
 }
 
-async fn export(rooms: &Rooms, subject: &Subject, arguments: &Export, console: &Console) -> Result<(), Failure> {
+async fn export(
+    rooms: &Rooms,
+    subject: &Subject,
+    arguments: &Export,
+    console: &Console,
+) -> Result<(), Failure> {
     let caller = settings::caller();
     let (mut records, mut outcomes, mut after) = (Vec::new(), Vec::new(), None);
     loop {
-        let page = rooms.ops.export_subject(&rooms.tenant, &caller, subject, &arguments.reason, after).await?;
-        records.extend(page.records.into_iter().map(|(record, contents)| OpenedView::from(Opened { record, contents })));
+        let page = rooms
+            .ops
+            .export_subject(&rooms.tenant, &caller, subject, &arguments.reason, after)
+            .await?;
+        records.extend(
+            page.records
+                .into_iter()
+                .map(|(record, contents)| OpenedView::from(Opened { record, contents })),
+        );
         outcomes.extend(page.outcomes.into_iter().map(SubjectOutcome::from));
         after = page.next;
         if after.is_none() {
             break;
         }
     }
-    let text = serde_json::to_string_pretty(&json!({ "records": records, "outcomes": outcomes })).unwrap_or_default();
+    let text = serde_json::to_string_pretty(&json!({ "records": records, "outcomes": outcomes }))
+        .unwrap_or_default();
     match &arguments.out {
         None => console.print(&text),
         Some(path) => {
             std::fs::write(path, text).map_err(|error| Failure::file("written", path, &error))?;
-            console.print(&format!("{}: {} records, {} reported outcomes", path.display(), records.len(), outcomes.len()))
+            console.print(&format!(
+                "{}: {} records, {} reported outcomes",
+                path.display(),
+                records.len(),
+                outcomes.len()
+            ))
         }
     }
 }
 
-async fn erase(rooms: &Rooms, subject: Subject, arguments: &Erase, console: &Console) -> Result<(), Failure> {
-    let erased = rooms.ops.erase_subject(&rooms.tenant, &settings::caller(), subject, &arguments.reason).await?;
+async fn erase(
+    rooms: &Rooms,
+    subject: Subject,
+    arguments: &Erase,
+    console: &Console,
+) -> Result<(), Failure> {
+    let erased = rooms
+        .ops
+        .erase_subject(
+            &rooms.tenant,
+            &settings::caller(),
+            subject,
+            &arguments.reason,
+        )
+        .await?;
     let (proof, keys) = (&erased.erased.recorded, erased.erased.keys_destroyed);
     if console.is_json {
         let answer: Value = json!({
@@ -128,6 +164,11 @@ fn subject(id: &str) -> Result<Subject, Failure> {
     std::io::stdin()
         .take(ID_BYTES_MAX)
         .read_to_string(&mut text)
-        .map_err(|error| Failure::invalid(format!("standard input cannot be read: {error}"), "write the id on one line"))?;
+        .map_err(|error| {
+            Failure::invalid(
+                format!("standard input cannot be read: {error}"),
+                "write the id on one line",
+            )
+        })?;
     Ok(Subject::new(text.trim().to_owned()))
 }

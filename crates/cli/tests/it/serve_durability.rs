@@ -17,7 +17,12 @@ fn whatever_moment_it_is_killed_every_answered_decision_is_in_the_ledger() {
     let mut words: Vec<String> = Vec::new();
     // Under with_postgres.sh the same promise is checked there.
     if let Ok(url) = std::env::var("OMBUD_TEST_POSTGRES") {
-        words = vec!["--set".to_owned(), format!("storage.database={url}"), "--set".to_owned(), "server.tenant=killed".to_owned()];
+        words = vec![
+            "--set".to_owned(),
+            format!("storage.database={url}"),
+            "--set".to_owned(),
+            "server.tenant=killed".to_owned(),
+        ];
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let with = |more: &[&'static str]| [more, &words].concat();
@@ -25,7 +30,10 @@ fn whatever_moment_it_is_killed_every_answered_decision_is_in_the_ledger() {
     let key = server.first_key();
     place.done(&with(&["deploy", "leavers", "models/leavers/latest"]));
     wait_until_served(&server);
-    let seed = std::env::var("OMBUD_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_121);
+    let seed = std::env::var("OMBUD_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(20_261_121);
     println!("OMBUD_TEST_SEED={seed}");
     let mut dice = Dice::new(seed);
     let answered: Mutex<Vec<String>> = Mutex::default();
@@ -53,22 +61,46 @@ fn whatever_moment_it_is_killed_every_answered_decision_is_in_the_ledger() {
         server = Server::start(&place, &words);
     }
     let answered = answered.into_inner().expect("a lock");
-    assert!(answered.len() > KILLS as usize, "only {} were answered", answered.len());
+    assert!(
+        answered.len() > KILLS as usize,
+        "only {} were answered",
+        answered.len()
+    );
     assert_eq!(server.stop(), Some(0));
     let verified = place.json(&with(&["audit", "verify", "--json"]));
     assert_eq!(verified["is_sound"], true, "{verified}");
-    place.done(&with(&["audit", "export", "--out", "records.jsonl", "--reason", "a test"]));
+    place.done(&with(&[
+        "audit",
+        "export",
+        "--out",
+        "records.jsonl",
+        "--reason",
+        "a test",
+    ]));
     let export = place.read("records.jsonl");
     for id in &answered {
-        assert!(export.contains(id.as_str()), "{id} was answered and is not in the ledger");
+        assert!(
+            export.contains(id.as_str()),
+            "{id} was answered and is not in the ledger"
+        );
     }
 }
 
 fn ask(address: &str, key: &str) -> Option<String> {
     let authorization = format!("Bearer {key}");
-    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let headers = [
+        ("authorization", authorization.as_str()),
+        ("content-type", "application/json"),
+    ];
     let body = json!({ "input": person(), "use_cache": false, "explain": false }).to_string();
-    let reply = call(address, "POST", "/api/v1/models/leavers/decide", &headers, &body).ok()?;
+    let reply = call(
+        address,
+        "POST",
+        "/api/v1/models/leavers/decide",
+        &headers,
+        &body,
+    )
+    .ok()?;
     if reply.status != 200 {
         return None;
     }
@@ -87,17 +119,31 @@ fn a_ledger_that_cannot_grow_ends_in_503_and_not_in_an_answer() {
     wait_until_served(&server);
     drop(server);
     // A file may not grow beyond this: what a full disk looks like to the program.
-    let bytes = std::fs::metadata(place.path("ombud-data/ombud.db")).expect("a database").len();
-    let limit = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes.div_ceil(1_024) + 64);
+    let bytes = std::fs::metadata(place.path("ombud-data/ombud.db"))
+        .expect("a database")
+        .len();
+    let limit = format!(
+        "trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"",
+        bytes.div_ceil(1_024) + 64
+    );
     let mut limited = place.command(&[]);
     let program = limited.get_program().to_owned();
     limited = std::process::Command::new("bash");
-    limited.arg("-c").arg(&limit).arg(&program).args(["serve", "--json", "--port", "0"]).current_dir(place.path("."));
+    limited
+        .arg("-c")
+        .arg(&limit)
+        .arg(&program)
+        .args(["serve", "--json", "--port", "0"])
+        .current_dir(place.path("."));
     limited.env("HOME", place.path("home")).process_group(0);
     let server = Server::run(&place, limited);
     let started = Instant::now();
     let refused = loop {
-        let reply = decide(&server, &key, &json!({ "input": person(), "use_cache": false }));
+        let reply = decide(
+            &server,
+            &key,
+            &json!({ "input": person(), "use_cache": false }),
+        );
         if reply.status != 200 {
             break reply;
         }

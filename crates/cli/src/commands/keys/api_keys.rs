@@ -61,10 +61,24 @@ pub struct Revoke {
 
 /// Makes a key.
 pub fn new(arguments: &New, console: &Console) -> Result<Outcome, Failure> {
-    let scope = |text: &String| text.parse().map_err(|error: ombud_store::role::ScopeError| Failure::invalid(error.to_string(), "such as claims@production or *@staging"));
-    let scopes = arguments.scope.iter().map(scope).collect::<Result<_, _>>()?;
-    let scopes = Scopes::new(scopes).map_err(|error| Failure::invalid(error.to_string(), "make several keys"))?;
-    let expires = |text: &String| time::parse(text).ok_or_else(|| Failure::invalid(format!("{text:?} is no time"), "write it like 2027-01-31"));
+    let scope = |text: &String| {
+        text.parse()
+            .map_err(|error: ombud_store::role::ScopeError| {
+                Failure::invalid(error.to_string(), "such as claims@production or *@staging")
+            })
+    };
+    let scopes = arguments
+        .scope
+        .iter()
+        .map(scope)
+        .collect::<Result<_, _>>()?;
+    let scopes = Scopes::new(scopes)
+        .map_err(|error| Failure::invalid(error.to_string(), "make several keys"))?;
+    let expires = |text: &String| {
+        time::parse(text).ok_or_else(|| {
+            Failure::invalid(format!("{text:?} is no time"), "write it like 2027-01-31")
+        })
+    };
     let wish = NewKey {
         label: arguments.label.clone(),
         role: role(&arguments.role)?,
@@ -81,9 +95,15 @@ pub fn new(arguments: &New, console: &Console) -> Result<Outcome, Failure> {
     settings::close(&runtime, &rooms);
     let (key, secret) = made?;
     if console.is_json {
-        console.print_json(&json!({ "key": secret.expose(), "prefix": key.prefix, "role": key.role.as_str() }))?;
+        console.print_json(
+            &json!({ "key": secret.expose(), "prefix": key.prefix, "role": key.role.as_str() }),
+        )?;
     } else {
-        console.print(&format!("{}\n\nIt is shown this once; {} tells it from others.", secret.expose(), key.prefix))?;
+        console.print(&format!(
+            "{}\n\nIt is shown this once; {} tells it from others.",
+            secret.expose(),
+            key.prefix
+        ))?;
     }
     Ok(Outcome::Done)
 }
@@ -108,9 +128,21 @@ pub fn list(arguments: &List, console: &Console) -> Result<Outcome, Failure> {
         return Ok(Outcome::Done);
     }
     for key in keys {
-        let state = if key.revoked_us.is_some() { "  withdrawn" } else if key.is_valid_at(now_us()) { "" } else { "  expired" };
-        let used = key.last_used_us.map_or_else(|| "never used".to_owned(), |at| format!("last used {}", time::text(at)));
-        console.print(&format!("{}  {}  {}  {used}{state}", key.prefix, key.role, key.label))?;
+        let state = if key.revoked_us.is_some() {
+            "  withdrawn"
+        } else if key.is_valid_at(now_us()) {
+            ""
+        } else {
+            "  expired"
+        };
+        let used = key.last_used_us.map_or_else(
+            || "never used".to_owned(),
+            |at| format!("last used {}", time::text(at)),
+        );
+        console.print(&format!(
+            "{}  {}  {}  {used}{state}",
+            key.prefix, key.role, key.label
+        ))?;
     }
     Ok(Outcome::Done)
 }
@@ -119,7 +151,10 @@ pub fn list(arguments: &List, console: &Console) -> Result<Outcome, Failure> {
 pub fn revoke(arguments: &Revoke, console: &Console) -> Result<Outcome, Failure> {
     let (runtime, _, rooms) = arguments.settings.open()?;
     let revoked = runtime.block_on(async {
-        let key = rooms.store.revoke_key(&rooms.tenant, &arguments.prefix, now_us()).await?;
+        let key = rooms
+            .store
+            .revoke_key(&rooms.tenant, &arguments.prefix, now_us())
+            .await?;
         record(&rooms, json!({ "did": "revoke key", "prefix": key.prefix })).await?;
         Ok::<_, Failure>(key)
     });
@@ -128,7 +163,10 @@ pub fn revoke(arguments: &Revoke, console: &Console) -> Result<Outcome, Failure>
     if console.is_json {
         console.print_json(&json!({ "prefix": key.prefix }))?;
     } else {
-        console.print(&format!("{} opens nothing any more; a running server knows within two seconds", key.prefix))?;
+        console.print(&format!(
+            "{} opens nothing any more; a running server knows within two seconds",
+            key.prefix
+        ))?;
     }
     Ok(Outcome::Done)
 }
