@@ -80,6 +80,7 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
                 .iter()
                 .find(|(with, at, _)| *with == method && at == path);
             let access = line.map(|(_, _, access)| *access);
+            name(operation);
             share(operation, access);
         }
     }
@@ -97,6 +98,14 @@ pub fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &m
     ];
     all.into_iter()
         .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// A handler's name is its own file's; with the resource before it, it is one of a kind, as generated clients need.
+fn name(operation: &mut Operation) {
+    let tag = operation.tags.as_ref().and_then(|tags| tags.first());
+    if let (Some(tag), Some(id)) = (tag, &operation.operation_id) {
+        operation.operation_id = Some(format!("{tag}_{id}"));
+    }
 }
 
 fn share(operation: &mut Operation, access: Option<Access>) {

@@ -10,6 +10,7 @@ use crate::refusal::Refusal;
 use crate::request::Origin;
 use crate::time::now_us;
 use axum::http::{Extensions, HeaderMap};
+use ombud_core::ModelName;
 use ombud_ledger::record::Kind;
 use ombud_ledger::{Entry, Ledger, RecordId, Recorded, Tenant, VerifyingKey};
 use ombud_ops::Ops;
@@ -20,6 +21,9 @@ use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
+
+/// How long a ledger that failed is told to be unwell.
+const FAILURE_REMEMBERED_US: i64 = 10_000_000;
 
 /// A handle on everything; cheap to clone.
 #[derive(Debug, Clone)]
@@ -69,14 +73,44 @@ impl House {
         self.config.has_tls() || self.config.server.public_url.starts_with("https://")
     }
 
+    /// Writes down that a question was turned away before it reached a model; its body is not kept.
+    pub async fn record_refusal(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        model: Option<ModelName>,
+        refusal: Refusal,
+    ) -> Refusal {
+        let now = now_us();
+        let Ok(id) = RecordId::generate(now) else {
+            return refusal;
+        };
+        let detail = serde_json::json!({ "code": refusal.code().name() });
+        let entry = Entry {
+            model,
+            principal: Some(caller.principal.to_string()),
+            ip: origin.ip_text(),
+            user_agent: origin.user_agent_text(),
+            request_id: Some(origin.request_id.to_string()),
+            detail: Some(detail.to_string()),
+            ..Entry::new(id, Kind::Refused, now)
+        };
+        match self.ledger.append(&caller.tenant, entry).await {
+            Ok(_) => refusal,
+            Err(error) => error.into(),
+        }
+    }
+
     /// Whose data it is when nobody says.
     pub fn tenant(&self) -> &Tenant {
         self.auth.tenant()
     }
 
-    /// Whether the ledger could be written when it was last tried.
+    /// Whether the ledger could be written when it was last tried. A failure that is older than [`FAILURE_REMEMBERED_US`] is
+    /// forgotten: whoever is sent no requests because of it would never find out that it has passed.
     pub fn ledger_is_well(&self) -> bool {
-        self.metrics.ledger_is_well.load(Ordering::Relaxed)
+        let failed_us = self.metrics.ledger_failed_us.load(Ordering::Relaxed);
+        now_us() - failed_us > FAILURE_REMEMBERED_US
     }
 
     /// Takes the rows of a batch out of a caller's bucket.

@@ -4,10 +4,11 @@
 //! number of label combinations has a bound, so that no caller can fill memory with names. Labels hold models, versions,
 //! outcomes and route patterns; never anything about a person.
 
+use crate::time::now_us;
 use hashbrown::{Equivalent, HashMap};
 use std::fmt::Write;
 use std::hash::{Hash, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -94,8 +95,8 @@ pub struct Metrics {
     pub sign_ins: Family<Counter>,
     /// Outcomes reported, by what became of them.
     pub outcomes: Family<Counter>,
-    /// Whether the last group could be made durable.
-    pub ledger_is_well: AtomicBool,
+    /// When a group could last not be made durable, in microseconds since 1970; 0 when the last one could.
+    pub ledger_failed_us: AtomicI64,
 }
 
 impl Metrics {
@@ -184,7 +185,7 @@ impl Metrics {
                 &["standing"],
                 Counter::default,
             ),
-            ledger_is_well: AtomicBool::new(true),
+            ledger_failed_us: AtomicI64::new(0),
         }
     }
 
@@ -428,9 +429,8 @@ impl ombud_ledger::Observer for LedgerObserver {
         } else {
             "failed"
         };
-        self.0
-            .ledger_is_well
-            .store(commit.succeeded, Ordering::Relaxed);
+        let failed_us = if commit.succeeded { 0 } else { now_us() };
+        self.0.ledger_failed_us.store(failed_us, Ordering::Relaxed);
         self.0.commits.of(&[result]).add();
         self.0.commit_seconds.of(&[]).time(commit.took);
         self.0.commit_wait_seconds.of(&[]).time(commit.queued);

@@ -136,10 +136,10 @@ pub struct OpenedView {
     /// `open`, `erased` or `nothing`.
     pub contents: String,
     /// What the model was given.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub input: Option<Box<RawValue>>,
     /// Why it answered so.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub explanation: Option<Box<RawValue>>,
 }
 

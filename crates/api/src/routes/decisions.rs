@@ -178,15 +178,13 @@ async fn decide(
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response, Refusal> {
-    let wish: DecideWish<'_> = read_json(&body)?;
-    let environment = environment(wish.environment.as_deref().unwrap_or(PRODUCTION))?;
-    let question = Question {
-        subject: subject_of(wish.subject)?,
-        input: wish.input,
-        version: wish.version,
-        explain: wish.explain,
-        use_cache: wish.use_cache,
-        idempotency_key: idempotency_key(&headers)?,
+    let (environment, question) = match question_of(&caller, &name, &headers, &body) {
+        Ok(asked) => asked,
+        Err(refusal) => {
+            return Err(house
+                .record_refusal(&caller, &origin, Some(name), refusal)
+                .await);
+        }
     };
     let decision = ask(&house, &caller, &origin, name, environment, question).await?;
     Ok(json(&DecisionView::from(decision)))
@@ -203,45 +201,24 @@ async fn decide_batch(
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response, Refusal> {
-    if headers.contains_key(IDEMPOTENCY_KEY) {
-        return Err(Refusal::malformed("a batch takes no Idempotency-Key")
-            .hint("send single rows with a key each"));
-    }
-    let wish: BatchWish<'_> = read_json(&body)?;
-    let rows_max = house.config.limits.rows_max;
-    if wish.rows.len() > rows_max {
-        return Err(Refusal::new(
-            Code::TooLarge,
-            format!("{} rows at once; at most {rows_max}", wish.rows.len()),
-        ));
-    }
-    // The first row was paid for when the caller was let in.
-    house.pay_for_rows(&caller, wish.rows.len().saturating_sub(1))?;
-    let environment = environment(wish.environment.as_deref().unwrap_or(PRODUCTION))?;
-    caller.may_on(Right::Decide, &name, &environment)?;
-    let row = |row: RowWish<'_>| {
-        Ok(BatchRow {
-            subject: subject_of(row.subject)?,
-            input: clear(row.input),
-        })
-    };
-    let batch = Batch {
-        version: version_of(&house, &caller, &name, &environment, wish.version).await?,
-        rows: wish
-            .rows
-            .into_iter()
-            .map(row)
-            .collect::<Result<_, Refusal>>()?,
-        explain: wish.explain,
-        model: name,
-        environment,
+    let batch = match batch_of(&house, &caller, &name, &headers, &body).await {
+        Ok(batch) => batch,
+        Err(refusal) => {
+            return Err(house
+                .record_refusal(&caller, &origin, Some(name), refusal)
+                .await);
+        }
     };
     let results = house
         .ops
         .decide_batch(&caller.tenant, &origin.caller(&caller), batch)
         .await?;
     let result = |result: ombud_ops::error::Result<Decision>| match result {
-        Ok(decision) => RowResult::Answered(Box::new(decision.into())),
+        Ok(decision) => {
+            let took = Duration::from_micros(decision.latency_us);
+            count(&house, &caller.tenant, &decision, took, false);
+            RowResult::Answered(Box::new(decision.into()))
+        }
         Err(error) => RowResult::Refused {
             error: Refusal::from(error).problem(&origin.request_id),
         },
@@ -256,6 +233,70 @@ async fn decide_batch(
         refused: results.len() - answered,
         results,
     }))
+}
+
+/// Reads a question and whether its caller may ask it.
+fn question_of<'b>(
+    caller: &Known,
+    model: &ModelName,
+    headers: &HeaderMap,
+    body: &'b [u8],
+) -> Result<(Environment, Question<'b>), Refusal> {
+    let wish: DecideWish<'b> = read_json(body)?;
+    let environment = environment(wish.environment.as_deref().unwrap_or(PRODUCTION))?;
+    caller.may_on(Right::Decide, model, &environment)?;
+    let question = Question {
+        subject: subject_of(wish.subject)?,
+        input: wish.input,
+        version: wish.version,
+        explain: wish.explain,
+        use_cache: wish.use_cache,
+        idempotency_key: idempotency_key(headers)?,
+    };
+    Ok((environment, question))
+}
+
+/// Reads a batch and whether its caller may ask it, and has them pay for its rows.
+async fn batch_of(
+    house: &House,
+    caller: &Known,
+    model: &ModelName,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Batch, Refusal> {
+    if headers.contains_key(IDEMPOTENCY_KEY) {
+        return Err(Refusal::malformed("a batch takes no Idempotency-Key")
+            .hint("send single rows with a key each"));
+    }
+    let wish: BatchWish<'_> = read_json(body)?;
+    let (rows, rows_max) = (wish.rows.len(), house.config.limits.rows_max);
+    if rows > rows_max {
+        return Err(Refusal::new(
+            Code::TooLarge,
+            format!("{rows} rows at once; at most {rows_max}"),
+        ));
+    }
+    let environment = environment(wish.environment.as_deref().unwrap_or(PRODUCTION))?;
+    caller.may_on(Right::Decide, model, &environment)?;
+    // The first row was paid for when the caller was let in.
+    house.pay_for_rows(caller, rows.saturating_sub(1))?;
+    let row = |row: RowWish<'_>| {
+        Ok(BatchRow {
+            subject: subject_of(row.subject)?,
+            input: clear(row.input),
+        })
+    };
+    Ok(Batch {
+        version: version_of(house, caller, model, &environment, wish.version).await?,
+        rows: wish
+            .rows
+            .into_iter()
+            .map(row)
+            .collect::<Result<_, Refusal>>()?,
+        explain: wish.explain,
+        model: model.clone(),
+        environment,
+    })
 }
 
 /// A question, whichever door it came through.

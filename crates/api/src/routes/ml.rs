@@ -5,7 +5,6 @@
 
 use super::audit::RecordView;
 use super::decisions::{Question, RecordedView, ask};
-use super::registry::environment;
 use crate::access::Right;
 use crate::extract::{Known, Path, Query, Raw, read_json};
 use crate::house::House;
@@ -19,6 +18,7 @@ use ombud_core::{Fault, ModelName};
 use ombud_ledger::reader::Query as LedgerQuery;
 use ombud_ledger::record::Kind;
 use ombud_ops::routing::Live;
+use ombud_store::Environment;
 use ombud_store::outcome::{Outcome, OutcomeQuery};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -261,26 +261,12 @@ async fn predict(
     Extension(origin): Extension<Origin>,
     Raw(body): Raw,
 ) -> Result<Answer<PredictView>, Refusal> {
-    let wish: PredictWish<'_> = read_json(&body)?;
-    let name =
-        ModelName::new(&wish.model_name).map_err(|error| Refusal::malformed(error.to_string()))?;
-    let question = Question {
-        subject: super::decisions::subject_of(wish.subject)?,
-        input: wish.input_data,
-        version: None,
-        explain: false,
-        use_cache: wish.use_cache,
-        idempotency_key: None,
+    let (name, question) = match question_of(&body) {
+        Ok(asked) => asked,
+        Err(refusal) => return Err(house.record_refusal(&caller, &origin, None, refusal).await),
     };
-    let decision = ask(
-        &house,
-        &caller,
-        &origin,
-        name,
-        environment("production")?,
-        question,
-    )
-    .await?;
+    let production = Environment::production();
+    let decision = ask(&house, &caller, &origin, name, production, question).await?;
     Ok(Answer(PredictView {
         prediction: decision.answer.prediction,
         confidence: decision.answer.confidence,
@@ -295,6 +281,21 @@ async fn predict(
             timestamp: time::text(now_us()),
         },
     }))
+}
+
+fn question_of(body: &[u8]) -> Result<(ModelName, Question<'_>), Refusal> {
+    let wish: PredictWish<'_> = read_json(body)?;
+    let name =
+        ModelName::new(&wish.model_name).map_err(|error| Refusal::malformed(error.to_string()))?;
+    let question = Question {
+        subject: super::decisions::subject_of(wish.subject)?,
+        input: wish.input_data,
+        version: None,
+        explain: false,
+        use_cache: wish.use_cache,
+        idempotency_key: None,
+    };
+    Ok((name, question))
 }
 
 /// What is at work
@@ -500,7 +501,7 @@ async fn model_health(
     Query(query): Query<VersionQuery>,
 ) -> Result<Answer<ModelHealthView>, Refusal> {
     caller.may_about(Right::SeeModels, &name)?;
-    let production = environment("production")?;
+    let production = Environment::production();
     let (tenant, store) = (&caller.tenant, &house.registry.store);
     let deployment = store.deployment(tenant, &name, &production).await?;
     let wanted = match (&query.version, &deployment) {
@@ -540,7 +541,7 @@ async fn model_health(
 
 /// The senior version that production answers with here, and its deployment.
 fn in_production(house: &House, caller: &Known, name: &ModelName) -> Option<(String, Arc<Live>)> {
-    let production = environment("production").ok()?;
+    let production = Environment::production();
     let live = house
         .ops
         .routing()

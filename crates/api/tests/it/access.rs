@@ -24,6 +24,21 @@ fn the_table_of_access_and_the_document_name_the_same_routes() {
     assert_eq!(listed, described);
 }
 
+#[test]
+fn every_operation_has_a_name_of_its_own() {
+    let mut document = routes::document();
+    let mut names = BTreeSet::new();
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in ombud_api::docs::operations(item) {
+            let name = operation.operation_id.clone().expect("a name");
+            assert!(
+                names.insert(name.clone()),
+                "{method} {path} is called {name}, and so is another"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_route_lets_in_exactly_the_roles_that_the_table_names() {
     let open = Open::new().await;

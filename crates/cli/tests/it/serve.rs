@@ -133,8 +133,23 @@ fn every_field_at_fault_is_told_and_the_refusal_is_on_record_without_the_body() 
     for path in ["hours", "tenrue"] {
         assert!(paths.contains(&path), "{path} is not among {paths:?}");
     }
+    let headers = [
+        ("authorization", &*format!("Bearer {}", server.first_key())),
+        ("content-type", "application/json"),
+    ];
+    let broken = server.call(
+        "POST",
+        "/api/v1/models/leavers/decide",
+        &headers,
+        "{\"input\": ",
+    );
+    assert_eq!(broken.json()["code"], "malformed");
     let refused = place.json(&["audit", "show", "--kind", "refused", "--json"]);
-    let record = &refused["records"][0];
+    assert_eq!(
+        refused["records"][0]["request_id"],
+        broken.json()["request_id"]
+    );
+    let record = &refused["records"][1];
     assert_eq!(record["request_id"], problem["request_id"]);
     assert!(
         !record.to_string().contains("many") && !record.to_string().contains("moon"),

@@ -32,6 +32,11 @@ impl RedisServer {
         let folder = tempfile::tempdir().unwrap();
         match spawn_redis(&folder) {
             Some(process) => Some(RedisServer { folder, process }),
+            None if std::env::var_os("CI").is_some() => {
+                panic!(
+                    "redis-server is missing, and CI must have it: install the package redis-server"
+                )
+            }
             None => {
                 eprintln!("redis-server is not installed: nothing to run on");
                 None
