@@ -1,8 +1,8 @@
-//! `cargo xtask demo`: from shipped data to predictions with reasons, in front of a person's eyes.
+//! `cargo xtask demo`: from shipped data to a server that answers with reasons, in front of a person's eyes.
 //!
 //! For each recipe under `examples/` it trains, tells what the training measured, and predicts the rows
-//! of `new.csv`, which nobody has an answer for. It uses the command `ombud` as anyone would and stops at
-//! the first thing that goes wrong.
+//! of `new.csv`, which nobody has an answer for. Then every model is deployed in a fresh folder and served until
+//! Ctrl-C. It uses the command `ombud` as anyone would and stops at the first thing that goes wrong.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::command;
 use crate::house::House;
 use crate::steps::plain;
 
-pub fn run(house: &House) -> Result<ExitCode> {
+pub fn run(house: &House, serves: bool) -> Result<ExitCode> {
     let started = Instant::now();
     println!("── building ombud");
     let ombud = house.ombud()?;
@@ -34,8 +34,46 @@ pub fn run(house: &House) -> Result<ExitCode> {
         bundles.push(bundle);
     }
     farewell(house, &ombud, bundles.first());
+    let folder = deploy_all(house, &ombud, &bundles)?;
     println!("the demo took {}", plain(started.elapsed()));
-    Ok(ExitCode::SUCCESS)
+    let mut serve = Command::new(&ombud);
+    serve.current_dir(&house.root).args(["serve", "--folder"]);
+    serve.arg(house.typed(&folder));
+    if !serves {
+        println!("\nserve it with: {}", command::spelled(&serve));
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("\n── serve until Ctrl-C\n$ {}", command::spelled(&serve));
+    let ended = serve.status().context("the server cannot be started")?;
+    Ok(if ended.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Deploys every model in a folder of the demo's own, made anew each time, so that its first sign-in is shown.
+fn deploy_all(house: &House, ombud: &Path, bundles: &[PathBuf]) -> Result<PathBuf> {
+    let folder = house.target.join("demo/server");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).context("the last demo's server cannot be removed")?;
+    }
+    println!("\n── deploy");
+    for bundle in bundles {
+        let manifest = fs::read_to_string(bundle.join("manifest.json"))?;
+        let manifest: Value = serde_json::from_str(&manifest)?;
+        let name = manifest["name"]
+            .as_str()
+            .context("a manifest names its model")?;
+        let mut deploy = Command::new(ombud);
+        deploy.current_dir(&house.root).args(["deploy", name]);
+        deploy
+            .arg(house.typed(bundle))
+            .arg("--folder")
+            .arg(house.typed(&folder));
+        command::run(deploy.args(["--reason", "the demo"]))?;
+    }
+    Ok(folder)
 }
 
 /// The example folders that have a recipe, by name, relative to the root.

@@ -40,8 +40,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Train the example models on their shipped data and show predictions with reasons
-    Demo,
+    /// Train the example models, show predictions with reasons, and serve them on http://127.0.0.1:8080
+    Demo {
+        /// Stop before serving, and say how to
+        #[arg(long)]
+        no_serve: bool,
+    },
     /// Everything CI runs: all of `check`, then every test
     Test(StepArguments),
     /// Format, lints, docs, licences, headers, dependency arrows, generated files
@@ -88,7 +92,7 @@ fn perform(task: Task) -> Result<ExitCode> {
     match task {
         Task::Check(arguments) => steps::run("check", &check::steps(), &arguments.into(), &house),
         Task::Test(arguments) => steps::run("test", &test::steps(), &arguments.into(), &house),
-        Task::Demo => demo::run(&house),
+        Task::Demo { no_serve } => demo::run(&house, !no_serve),
         Task::Bench { name, rounds } => bench::run(name, rounds, &house),
         Task::Examples => examples::write(&house),
         Task::References => references::write(&house),
