@@ -29,7 +29,8 @@ const HTTP: &[&str] = &[
     "reqwest",
     "actix-web",
 ];
-const HTTP_SERVER: &[&str] = &["axum", "tonic", "tower-http", "actix-web"];
+/// `tower-http` is not among them: the object store's HTTP client brings it.
+const HTTP_SERVER: &[&str] = &["axum", "tonic", "actix-web"];
 const DATABASE: &[&str] = &[
     "sqlx",
     "rusqlite",

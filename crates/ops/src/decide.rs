@@ -69,6 +69,11 @@ struct Answered {
     keep: Option<CacheKey>,
 }
 
+/// A row of a batch on its way: where it goes, or why nowhere.
+type RoutedRow = (Ask, RecordId, Result<Route>);
+/// The same with its answer.
+type ComputedRow = (Ask, RecordId, Result<(Route, Answered)>);
+
 impl Ops {
     /// Answers one question.
     pub async fn decide(&self, tenant: &Tenant, caller: &Caller, ask: Ask) -> Result<Decision> {
@@ -119,35 +124,10 @@ impl Ops {
         }
         let started = Instant::now();
         let time_us = self.now_us();
-        let mut routed = Vec::with_capacity(rows);
-        for row in batch.rows {
-            let ask = Ask {
-                model: batch.model.clone(),
-                environment: batch.environment.clone(),
-                version: batch.version,
-                subject: row.subject,
-                input: row.input,
-                explain: batch.explain,
-                use_cache: false,
-                idempotency_key: None,
-            };
-            let id = new_id(time_us)?;
-            let route = self.route(tenant, &ask, id);
-            routed.push((ask, id, route));
-        }
+        let routed = self.route_rows(tenant, batch, time_us)?;
         // A thousand rows are more than a worker that answers others may be kept busy with.
-        let compute = move || -> Vec<(Ask, RecordId, Result<(Route, Answered)>)> {
-            let answer = |(ask, id, route): (Ask, RecordId, Result<Route>)| {
-                let answered = route.and_then(|route| {
-                    let answered = compute(&route.warm, &ask)?;
-                    Ok((route, answered))
-                });
-                (ask, id, answered)
-            };
-            routed.into_iter().map(answer).collect()
-        };
-        let computed = tokio::task::spawn_blocking(compute).await;
-        let computed = computed.map_err(|_| Error::Interrupted)?;
+        let work = move || compute_rows(routed);
+        let computed = self.shared.pool.run(work).await?;
         let latency_us = micros(started) / rows as u64;
         let entries = computed
             .iter()
@@ -165,6 +145,26 @@ impl Ops {
             Ok(self.tell(ask, route, answered, id, latency_us, Some(recorded)))
         });
         Ok(told.collect())
+    }
+
+    fn route_rows(&self, tenant: &Tenant, batch: Batch, time_us: i64) -> Result<Vec<RoutedRow>> {
+        let mut routed = Vec::with_capacity(batch.rows.len());
+        for row in batch.rows {
+            let ask = Ask {
+                model: batch.model.clone(),
+                environment: batch.environment.clone(),
+                version: batch.version,
+                subject: row.subject,
+                input: row.input,
+                explain: batch.explain,
+                use_cache: false,
+                idempotency_key: None,
+            };
+            let id = new_id(time_us)?;
+            let route = self.route(tenant, &ask, id);
+            routed.push((ask, id, route));
+        }
+        Ok(routed)
     }
 
     async fn decide_once(
@@ -222,10 +222,10 @@ impl Ops {
     }
 
     async fn answer(&self, tenant: &Tenant, warm: &Arc<Warm>, ask: &Ask) -> Result<Answered> {
-        if !ask.use_cache {
-            return compute(warm, ask);
-        }
         let row = parse(warm, ask)?;
+        if !ask.use_cache {
+            return self.compute(warm, row, ask.explain).await;
+        }
         let reasons = if ask.explain {
             Reasons::Wanted
         } else {
@@ -247,9 +247,19 @@ impl Ops {
                 keep: None,
             });
         }
-        let mut answered = compute_row(warm, row, ask.explain)?;
+        let mut answered = self.compute(warm, row, ask.explain).await?;
         answered.keep = Some(key);
         Ok(answered)
+    }
+
+    /// A small model answers here, a large one on the pool.
+    async fn compute(&self, warm: &Arc<Warm>, row: Row, explain: bool) -> Result<Answered> {
+        if !warm.is_large() {
+            return compute_row(warm, row, explain);
+        }
+        let warm = Arc::clone(warm);
+        let work = move || compute_row(&warm, row, explain);
+        self.shared.pool.run(work).await?
     }
 
     async fn record(
@@ -418,8 +428,16 @@ fn parse(warm: &Warm, ask: &Ask) -> Result<Row> {
     warm.model.row(ask.input.expose()).map_err(Error::Refused)
 }
 
-fn compute(warm: &Warm, ask: &Ask) -> Result<Answered> {
-    compute_row(warm, parse(warm, ask)?, ask.explain)
+fn compute_rows(routed: Vec<RoutedRow>) -> Vec<ComputedRow> {
+    let answer = |(ask, id, route): RoutedRow| {
+        let answered = route.and_then(|route| {
+            let row = parse(&route.warm, &ask)?;
+            let answered = compute_row(&route.warm, row, ask.explain)?;
+            Ok((route, answered))
+        });
+        (ask, id, answered)
+    };
+    routed.into_iter().map(answer).collect()
 }
 
 fn compute_row(warm: &Warm, row: Row, explain: bool) -> Result<Answered> {

@@ -37,6 +37,8 @@ pub enum Error {
     Ambiguous,
     #[error("no decision about this person fits that time")]
     NoMatch,
+    #[error("too many questions wait for a large model; try again in {retry_after_ms} ms")]
+    Busy { retry_after_ms: u64 },
     #[error("the work was interrupted")]
     Interrupted,
     #[error(transparent)]
@@ -78,6 +80,7 @@ impl Error {
             Error::Refused(_) | Error::NoRows => Class::Invalid,
             Error::TooManyRows { .. } => Class::TooLarge,
             Error::Ambiguous => Class::Conflict,
+            Error::Busy { .. } => Class::Unavailable,
             Error::NoAnswer | Error::Interrupted => Class::Internal,
             Error::Unreadable { .. } | Error::SelfTest { .. } => Class::Corrupt,
             Error::Deploy(source) => source.class(),
@@ -92,6 +95,7 @@ impl Error {
     /// When trying again can help, in milliseconds.
     pub fn retry_after_ms(&self) -> Option<u64> {
         match self {
+            Error::Busy { retry_after_ms } => Some(*retry_after_ms),
             Error::Ledger(source) => source.retry_after_ms(),
             Error::Store(source) => source.retry_after_ms(),
             _ => None,

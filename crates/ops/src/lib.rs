@@ -17,6 +17,7 @@ pub mod health;
 pub mod ops;
 pub mod outcomes;
 pub mod perform;
+mod pool;
 pub mod routing;
 pub mod shadow;
 pub mod subjects;

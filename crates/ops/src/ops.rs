@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::pool::Pool;
 use crate::routing::Routing;
 use crate::shadow::Shadows;
 use ombud_ledger::{Entry, Kind, Ledger, RecordId, Tenant};
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub routing: Routing,
     pub shadows: Shadows,
+    pub pool: Pool,
     /// How many erasures of each tenant this replica's cache has followed.
     erasures: Mutex<HashMap<Tenant, i64>>,
 }
@@ -57,6 +59,7 @@ impl Ops {
             cache: options.cache,
             clock: options.clock,
             shadows: Shadows::start(),
+            pool: Pool::new(),
             erasures: Mutex::default(),
         };
         Ops {

@@ -89,8 +89,20 @@ impl Routing {
     ) -> Result<Route> {
         let live = self.live(tenant, model, environment)?;
         let traffic = &live.deployment.traffic;
+        let not_served = |version| Error::NotServed {
+            model: model.clone(),
+            version,
+            environment: environment.clone(),
+        };
         let chosen = match version {
-            Some(version) => version,
+            // Who asks for a version gets one that answers or did; a shadow answers nobody.
+            Some(version) => {
+                let mut serving = traffic.active().iter().chain(traffic.previous());
+                let serves = serving.any(|share| share.version == version);
+                serves
+                    .then_some(version)
+                    .ok_or_else(|| not_served(version))?
+            }
             None => {
                 let place = traffic::place(tenant, model, environment, who);
                 traffic::choose(traffic.active(), place).ok_or_else(|| Error::NotDeployed {
@@ -100,11 +112,7 @@ impl Routing {
             }
         };
         let warm = live.version(chosen).map(Arc::clone);
-        let warm = warm.ok_or_else(|| Error::NotServed {
-            model: model.clone(),
-            version: chosen,
-            environment: environment.clone(),
-        })?;
+        let warm = warm.ok_or_else(|| not_served(chosen))?;
         Ok(Route { live, warm })
     }
 

@@ -11,9 +11,13 @@ use ombud_ledger::Tenant;
 use ombud_store::Registry;
 use ombud_store::version::Registered;
 use serde_json::{Map, Value, json};
+use std::time::Instant;
 
 /// Answers given before the first real one, so that caches of code and data are filled.
 const WARMING_ANSWERS: usize = 8;
+
+/// From here on a model is too large to be asked on a worker that answers others.
+pub const LARGE_US: u64 = 2_000;
 
 /// A version that can answer at once.
 #[derive(Debug)]
@@ -21,8 +25,17 @@ pub struct Warm {
     pub registered: Registered,
     pub model: Model,
     pub counters: Counters,
+    /// How long one answer with its reasons takes, as measured before it was put to work.
+    pub answer_us: u64,
     /// When it was put to work on this replica.
     pub since_us: i64,
+}
+
+impl Warm {
+    /// Whether it is asked on the pool.
+    pub fn is_large(&self) -> bool {
+        self.answer_us >= LARGE_US
+    }
 }
 
 /// Reads, verifies, builds and tries a version.
@@ -43,7 +56,7 @@ fn build(bundle: Bundle, registered: Registered, now_us: i64) -> Result<Warm> {
         version: registered.version,
         source,
     })?;
-    self_test(&model).map_err(|reason| Error::SelfTest {
+    let answer_us = self_test(&model).map_err(|reason| Error::SelfTest {
         model: registered.model.clone(),
         version: registered.version,
         reason,
@@ -52,12 +65,14 @@ fn build(bundle: Bundle, registered: Registered, now_us: i64) -> Result<Warm> {
         registered,
         model,
         counters: Counters::default(),
+        answer_us,
         since_us: now_us,
     })
 }
 
 /// Asks a question that fits the schema: the answer must be whole, the same each time, and have reasons.
-fn self_test(model: &Model) -> std::result::Result<(), String> {
+/// Says how long the fastest answer took, in microseconds.
+fn self_test(model: &Model) -> std::result::Result<u64, String> {
     let question = sample(model.schema());
     let row = model
         .parser()
@@ -65,10 +80,14 @@ fn self_test(model: &Model) -> std::result::Result<(), String> {
         .map_err(|refusal| format!("its own schema refuses a row made from it: {refusal}"))?;
     let first = model.predict(&row);
     AnswerText::of(model, &first).ok_or("its answer is no number")?;
+    let mut answer_us = u64::MAX;
     for _ in 1..WARMING_ANSWERS {
+        let started = Instant::now();
         if model.predict(&row) != first {
             return Err("one question has two answers".to_owned());
         }
+        model.explain(&row, &first);
+        answer_us = answer_us.min(started.elapsed().as_micros() as u64);
     }
     let reasons = model.explain(&row, &first);
     let is_finite = |weight: f64| weight.is_finite();
@@ -80,7 +99,7 @@ fn self_test(model: &Model) -> std::result::Result<(), String> {
     {
         return Err("its reasons are no numbers".to_owned());
     }
-    Ok(())
+    Ok(answer_us)
 }
 
 /// A row that fits a schema, made from nothing but the schema.

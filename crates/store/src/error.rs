@@ -45,6 +45,11 @@ pub enum Error {
         bytes: usize,
         bytes_max: usize,
     },
+    #[error("there are {count_max} {what} already, and no more are kept")]
+    TooMany {
+        what: &'static str,
+        count_max: usize,
+    },
     #[error("the {what} {came:?} cannot be accepted: {allowed}")]
     Malformed {
         what: &'static str,
@@ -109,7 +114,7 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Error::Url { .. } | Error::Malformed { .. } | Error::Traffic { .. } => Class::Invalid,
-            Error::TooLong { .. } => Class::TooLarge,
+            Error::TooLong { .. } | Error::TooMany { .. } => Class::TooLarge,
             Error::Unavailable { .. } | Error::Folder { .. } | Error::Migration { .. } => {
                 Class::Unavailable
             }

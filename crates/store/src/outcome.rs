@@ -12,7 +12,7 @@
 
 use crate::database::{Row, Transaction, values};
 use crate::environment::Environment;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::{Page, Store, bounded, page_rows};
 use ombud_core::{ModelName, Version};
 use ombud_ledger::{RecordId, SubjectReference, Tenant};
@@ -25,7 +25,7 @@ pub const VALUE_BYTES_MAX: usize = 10_000;
 /// Longest free text.
 pub const FREE_TEXT_BYTES_MAX: usize = 10_000;
 /// Reports of one decision; beyond them contradictions are somebody's loop.
-pub const REPORTS_MAX: i64 = 100;
+pub const REPORTS_MAX: usize = 100;
 
 /// A report to be kept, with what the decision's record says.
 #[derive(Debug, Clone)]
@@ -134,8 +134,14 @@ impl Store {
         let reports = reports(&mut transaction, tenant, outcome.decision).await?;
         let standing = judge(&reports, &outcome.value, outcome.observed_us);
         let kept = Kept { standing, is_late };
-        if standing == Standing::Repeated || reports.len() as i64 >= REPORTS_MAX {
+        if standing == Standing::Repeated {
             return Ok(kept);
+        }
+        if reports.len() >= REPORTS_MAX {
+            return Err(Error::TooMany {
+                what: "reports about this decision",
+                count_max: REPORTS_MAX,
+            });
         }
         let is_current = standing != Standing::Superseded;
         if is_current {

@@ -338,10 +338,9 @@ impl Store {
             .row(count, values![tenant, model, version])
             .await?;
         if row.map_or(Ok(0), |row| row.whole("number"))? >= TAGS_MAX as i64 {
-            return Err(Error::TooLong {
-                what: "list of tags",
-                bytes: TAGS_MAX + 1,
-                bytes_max: TAGS_MAX,
+            return Err(Error::TooMany {
+                what: "tags",
+                count_max: TAGS_MAX,
             });
         }
         let sql = "insert into store_tags (tenant, model, version, name, value) values ($1, $2, $3, $4, $5) \

@@ -353,6 +353,13 @@ async fn a_shadow_sees_the_same_rows_and_answers_nobody(house: &House) {
             .unwrap();
         assert_eq!(decision.version, version(1));
     }
+    let directly = asking(|ask| ask.version = Some(version(2)));
+    let refused = house.ops.decide(&acme(), &caller(), directly).await;
+    assert_eq!(
+        refused.unwrap_err().class(),
+        Class::NotFound,
+        "nor to those who ask for it"
+    );
     house.ops.drain_shadows().await;
     let live = house
         .ops

@@ -249,7 +249,7 @@ impl Artifacts for Objects {
 fn file(folder: &Path, name: &str) -> Result<Path, ArtifactError> {
     let name = PathName::new(name)?;
     let parts = name.parts();
-    Ok(parts.fold(folder.clone(), |path, part| path.join(part)))
+    Ok(parts.fold(folder.clone(), Path::join))
 }
 
 impl fmt::Debug for ObjectOptions {

@@ -120,7 +120,7 @@ async fn a_released_key_may_be_used_again(house: &House) {
             .store
             .release(&tenant, "key:omb_desk", "k1", id)
             .await
-            .unwrap()
+            .unwrap();
     };
     release(other(), decision).await;
     release(acme(), id()).await;

@@ -3,13 +3,16 @@
 use crate::house::{DAY_US, House, NOW_US, acme, id, name, other, production, version};
 use ombud_core::Digest;
 use ombud_ledger::{RecordId, SubjectReference};
-use ombud_store::outcome::{FreeText, Kept, LATE_AFTER_US, NewOutcome, OutcomeQuery, Standing};
+use ombud_store::outcome::{
+    FreeText, Kept, LATE_AFTER_US, NewOutcome, OutcomeQuery, REPORTS_MAX, Standing,
+};
 use serde_json::{Value, json};
 
 promises! {
     a_repeated_report_adds_nothing,
     of_contradicting_reports_the_later_observation_counts,
     a_late_report_counts_and_is_marked,
+    one_decision_has_a_bounded_number_of_reports,
     outcomes_are_paged_by_the_time_of_their_decisions,
     reports_at_once_leave_one_that_counts,
     a_forgotten_person_leaves_no_free_text,
@@ -134,6 +137,22 @@ async fn a_late_report_counts_and_is_marked(house: &House) {
     );
     let reports = house.store.outcomes_of(&acme(), decision).await.unwrap();
     assert!(reports[1].is_late && reports[1].is_current);
+}
+
+async fn one_decision_has_a_bounded_number_of_reports(house: &House) {
+    let decision = id();
+    for place in 0..REPORTS_MAX as i64 {
+        report(house, decision, &place.to_string(), NOW_US + place, NOW_US).await;
+    }
+    let more = told(decision, json!("more"), NOW_US + DAY_US);
+    let refused = house.store.add_outcome(&acme(), more, NOW_US).await;
+    assert_eq!(refused.unwrap_err().class(), ombud_core::Class::TooLarge);
+    let again = report(house, decision, "0", NOW_US, NOW_US).await;
+    assert_eq!(
+        again.standing,
+        Standing::Repeated,
+        "what is known is no more"
+    );
 }
 
 async fn outcomes_are_paged_by_the_time_of_their_decisions(house: &House) {

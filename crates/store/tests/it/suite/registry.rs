@@ -187,7 +187,7 @@ async fn an_alias_remembers_where_it_pointed(house: &House) {
         .unwrap();
     let history: Vec<_> = history
         .iter()
-        .map(|past| (past.number, past.version.map(|v| v.get())))
+        .map(|past| (past.number, past.version.map(ombud_core::Version::get)))
         .collect();
     assert_eq!(
         history,
