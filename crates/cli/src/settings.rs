@@ -173,7 +173,7 @@ async fn open_on_a_free_lane(config: &Config) -> Result<Rooms, OpenError> {
         let lane = LaneName::new(&name).map_err(|_| OpenError::Name(name))?;
         match open::rooms(config, lane, None).await {
             Err(error @ OpenError::Ledger(ombud_ledger::Error::LaneTaken { .. })) => {
-                taken = Some(error)
+                taken = Some(error);
             }
             other => return other,
         }

@@ -125,7 +125,7 @@ impl Issuers {
         *fetched = Some(Instant::now());
         match self.key_set(&known.settings.issuer).await {
             Ok(keys) => {
-                *known.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys)
+                *known.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
             }
             Err(cause) => tracing::warn!(
                 issuer = known.settings.issuer,

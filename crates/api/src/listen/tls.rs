@@ -91,7 +91,7 @@ impl Tls {
                 tracing::info!("a renewed certificate is in use");
             }
             Err(error) => {
-                tracing::error!(cause = %crate::refusal::chain(&error), "a renewed certificate cannot be used; the old one stays")
+                tracing::error!(cause = %crate::refusal::chain(&error), "a renewed certificate cannot be used; the old one stays");
             }
         }
     }

@@ -174,11 +174,7 @@ async fn list(rooms: &Rooms, console: &Console) -> Result<(), Failure> {
             || "never signed in".to_owned(),
             |at| format!("last signed in {}", time::text(at)),
         );
-        console.print(
-            &format!("{}  {}  {seen}  {state}", person.login, person.role)
-                .trim_end()
-                .to_owned(),
-        )?;
+        console.print(format!("{}  {}  {seen}  {state}", person.login, person.role).trim_end())?;
     }
     Ok(())
 }
