@@ -161,8 +161,6 @@ settings! {
         s3_access_key_id: String = String::new(),
         /// The store's secret access key.
         s3_secret_access_key: Secret = Secret::default(),
-        /// Connections to the database.
-        connections_max: usize = 16,
     }
 
     /// Answers kept for equal questions.
@@ -337,7 +335,6 @@ impl Config {
                 "sessions.password_checks_max",
                 self.sessions.password_checks_max,
             ),
-            ("storage.connections_max", self.storage.connections_max),
         ] {
             if value == 0 {
                 say(key, "is 0, so nothing could ever pass", "say at least 1");

@@ -106,7 +106,7 @@ impl House {
         self.auth.tenant()
     }
 
-    /// Whether the ledger could be written when it was last tried. A failure that is older than [`FAILURE_REMEMBERED_US`] is
+    /// Whether the ledger could be written when it was last tried. A failure that is older than `FAILURE_REMEMBERED_US` is
     /// forgotten: whoever is sent no requests because of it would never find out that it has passed.
     pub fn ledger_is_well(&self) -> bool {
         let failed_us = self.metrics.ledger_failed_us.load(Ordering::Relaxed);

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// Where a code's page is found.
-pub const PAGES: &str = "https://ombud.dev/errors/";
+/// What a code's name stands behind in a problem's `type`: a name, not an address; the page is `docs/errors/CODE.md`.
+pub const PAGES: &str = "urn:ombud:error:";
 /// What a refusal's body is.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 

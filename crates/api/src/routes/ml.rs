@@ -1,7 +1,7 @@
 //! The same house in the words of two systems that call it today: `/api/v1/ml/*` as the clinical inference guide has it,
 //! and `/api/v1/ml-models*` as operators' dashboards ask.
 //!
-//! Only shapes differ: the way to a decision is [`super::decisions::ask`].
+//! Only shapes differ: the way to a decision is `super::decisions::ask`.
 
 use super::audit::RecordView;
 use super::decisions::{Question, RecordedView, ask};
