@@ -38,7 +38,7 @@ pub fn check(house: &House) -> Result<Outcome> {
     }
     let ratchet = read(house)?;
     let mut build = house.cargo();
-    command::run(build.args(["build", "--locked", "--package", "ombud-duel"]))?;
+    command::run(build.args(["build", "--locked", "--workspace", "--bin", "ombud-duel"]))?;
     let (mut worse, mut better) = (Vec::new(), Vec::new());
     for (name, allowed) in &ratchet {
         let measured = count(house, name)?;
