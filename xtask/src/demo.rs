@@ -5,8 +5,9 @@
 //! Ctrl-C. It uses the command `ombud` as anyone would and stops at the first thing that goes wrong.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -34,17 +35,37 @@ pub fn run(house: &House, serves: bool) -> Result<ExitCode> {
         bundles.push(bundle);
     }
     farewell(house, &ombud, bundles.first());
-    let folder = deploy_all(house, &ombud, &bundles)?;
     println!("the demo took {}", plain(started.elapsed()));
-    let mut serve = Command::new(&ombud);
-    serve.current_dir(&house.root).args(["serve", "--folder"]);
-    serve.arg(house.typed(&folder));
-    if !serves {
-        println!("\nserve it with: {}", command::spelled(&serve));
-        return Ok(ExitCode::SUCCESS);
+    if serves {
+        return serve(house, &ombud, &bundles);
     }
-    println!("\n── serve until Ctrl-C\n$ {}", command::spelled(&serve));
-    let ended = serve.status().context("the server cannot be started")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves the models until Ctrl-C, in a folder made anew each time, so that its first sign-in is shown.
+fn serve(house: &House, ombud: &Path, bundles: &[PathBuf]) -> Result<ExitCode> {
+    let folder = house.target.join("demo/server");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).context("the last demo's server cannot be removed")?;
+    }
+    let mut serve = Command::new(ombud);
+    serve
+        .current_dir(&house.root)
+        .args(["serve", "--json", "--folder"]);
+    serve.arg(house.typed(&folder)).stdout(Stdio::piped());
+    println!("\n── serve\n$ {}", command::spelled(&serve));
+    let mut server = serve.spawn().context("the server cannot be started")?;
+    let mut line = String::new();
+    let out = server.stdout.take().context("no pipe")?;
+    BufReader::new(out).read_line(&mut line)?;
+    let told: Value = serde_json::from_str(&line).context("the server did not say where it is")?;
+    let deployed = deploy_all(house, ombud, bundles, &folder);
+    if let Err(error) = deployed {
+        server.kill()?;
+        return Err(error);
+    }
+    greet(&told, bundles)?;
+    let ended = server.wait()?;
     Ok(if ended.success() {
         ExitCode::SUCCESS
     } else {
@@ -52,16 +73,10 @@ pub fn run(house: &House, serves: bool) -> Result<ExitCode> {
     })
 }
 
-/// Deploys every model in a folder of the demo's own, made anew each time, so that its first sign-in is shown.
-fn deploy_all(house: &House, ombud: &Path, bundles: &[PathBuf]) -> Result<PathBuf> {
-    let folder = house.target.join("demo/server");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).context("the last demo's server cannot be removed")?;
-    }
-    println!("\n── deploy");
+/// A running server takes each up within two seconds.
+fn deploy_all(house: &House, ombud: &Path, bundles: &[PathBuf], folder: &Path) -> Result<()> {
     for bundle in bundles {
-        let manifest = fs::read_to_string(bundle.join("manifest.json"))?;
-        let manifest: Value = serde_json::from_str(&manifest)?;
+        let manifest = manifest(bundle)?;
         let name = manifest["name"]
             .as_str()
             .context("a manifest names its model")?;
@@ -70,10 +85,64 @@ fn deploy_all(house: &House, ombud: &Path, bundles: &[PathBuf]) -> Result<PathBu
         deploy
             .arg(house.typed(bundle))
             .arg("--folder")
-            .arg(house.typed(&folder));
+            .arg(house.typed(folder));
         command::run(deploy.args(["--reason", "the demo"]))?;
     }
-    Ok(folder)
+    Ok(())
+}
+
+fn manifest(bundle: &Path) -> Result<Value> {
+    let text = fs::read_to_string(bundle.join("manifest.json"))?;
+    serde_json::from_str(&text).context("a manifest is JSON")
+}
+
+/// Where to look, how to sign in, and a call that works.
+fn greet(told: &Value, bundles: &[PathBuf]) -> Result<()> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (url, first) = (text(&told["url"]), &told["first_start"]);
+    println!("\n── Ombud serves at {url} until Ctrl-C");
+    println!("  reference  {url}/docs/");
+    println!(
+        "  sign in    {} with {}",
+        text(&first["login"]),
+        text(&first["password"])
+    );
+    let Some(bundle) = bundles.first() else {
+        return Ok(());
+    };
+    let manifest = manifest(bundle)?;
+    let name = text(&manifest["name"]);
+    let body =
+        serde_json::json!({ "input": asked(&manifest), "subject": "M-4711", "explain": true });
+    println!("\nTry it:");
+    println!(
+        "  curl -H 'Authorization: Bearer {}' \\",
+        text(&first["key"])
+    );
+    println!("    -H 'Content-Type: application/json' -d '{body}' \\");
+    println!("    {url}/api/v1/models/{name}/decide");
+    Ok(())
+}
+
+/// An input that the model takes: its numbers and the first value of its categories.
+fn asked(manifest: &Value) -> Value {
+    let features = manifest["schema"]["features"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let pair = |feature: &Value| {
+        let value = match feature["type"].as_str()? {
+            "number" => Value::from(3),
+            "category" => feature["values"][0].clone(),
+            "ordinal" => feature["levels"][0].clone(),
+            _ => return None,
+        };
+        Some((feature["name"].as_str()?.to_owned(), value))
+    };
+    features
+        .filter_map(pair)
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// The example folders that have a recipe, by name, relative to the root.
