@@ -79,7 +79,14 @@ pub fn run(topic: &Topic, rounds: usize, house: &House) -> Result<Report> {
 
 fn build(house: &House) -> Result<PathBuf> {
     let mut build = house.cargo();
-    build.args(["build", "--release", "--locked", "--package", "ombud-duel"]);
+    build.args([
+        "build",
+        "--release",
+        "--locked",
+        "--workspace",
+        "--bin",
+        "ombud-duel",
+    ]);
     command::run(&mut build)?;
     Ok(house.target.join("release/ombud-duel"))
 }
