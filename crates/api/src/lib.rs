@@ -22,6 +22,8 @@ pub mod request;
 pub mod routes;
 pub mod serve;
 pub mod time;
+pub mod traces;
+pub mod turned_away;
 pub mod wire;
 
 pub use access::{Access, Caller, Permit, Right};

@@ -1,13 +1,22 @@
 //! What the store holds about one person, and how it forgets them.
 //!
 //! A person is known here only by the ledger's keyed reference. Erasing comes before the ledger destroys the person's keys,
-//! because the ledger's own wiping then takes what SQLite still has of these rows in its write-ahead log.
+//! because the ledger's own wiping then takes what SQLite still has of these rows in its write-ahead log. PostgreSQL leaves
+//! what a row was in its page, also when it is vacuumed, so the tables are written anew there.
 
 use crate::database::values;
 use crate::error::Result;
 use crate::store::{Store, Topic, touch};
 use ombud_core::ModelName;
 use ombud_ledger::{SubjectReference, Tenant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Mutex;
+
+/// The tables that hold something derived from a person.
+const TABLES: &[&str] = &[
+    "vacuum full store_outcomes",
+    "vacuum full store_idempotency",
+];
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +25,13 @@ pub struct Forgotten {
     pub outcomes: u64,
     /// Idempotency keys.
     pub idempotency_keys: u64,
+}
+
+/// Who asked for a rewriting, and up to whom one has served.
+#[derive(Debug, Default)]
+pub(crate) struct Rewriting {
+    asked: AtomicU64,
+    served: Mutex<u64>,
 }
 
 impl Store {
@@ -33,6 +49,7 @@ impl Store {
         let idempotency_keys = transaction.execute(sql, values![tenant, subject.0]).await?;
         touch(&mut transaction, tenant, Topic::Erasures).await?;
         transaction.commit().await?;
+        self.rewrite().await?;
         Ok(Forgotten {
             outcomes,
             idempotency_keys,
@@ -48,6 +65,23 @@ impl Store {
     ) -> Result<u64> {
         let sql = "delete from store_outcomes where tenant = $1 and model = $2 and decided_us < $3";
         let values = values![tenant, model, before_us];
-        self.database.execute(sql, values).await
+        let reports = self.database.execute(sql, values).await?;
+        if reports > 0 {
+            self.rewrite().await?;
+        }
+        Ok(reports)
+    }
+
+    /// Returns when the tables were written anew after this call. One rewriting serves all who asked before it began.
+    async fn rewrite(&self) -> Result<()> {
+        let Rewriting { asked, served } = &*self.rewriting;
+        let mine = asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut served = served.lock().await;
+        if *served < mine {
+            let serves = asked.load(Ordering::SeqCst);
+            self.database.rewrite(TABLES).await?;
+            *served = serves;
+        }
+        Ok(())
     }
 }

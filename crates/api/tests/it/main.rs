@@ -6,3 +6,4 @@ mod issuers;
 mod people;
 mod socket;
 mod support;
+mod turned_away;

@@ -8,6 +8,7 @@ mod learning;
 mod predictions;
 mod recipes;
 mod repeatability;
+mod replicas;
 mod reports;
 mod serve;
 mod serve_durability;
