@@ -12,6 +12,7 @@ pub mod value;
 pub use issuers::Issuer;
 pub use reading::{ConfigError, Mistake, Origin, Sources};
 
+use crate::retention::Policy;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use value::{Bytes, LogFormat, Seconds, Secret, SecretUrl, Setting};
@@ -189,6 +190,8 @@ settings! {
         signing_key_file: PathBuf = PathBuf::new(),
         /// A folder that checkpoints are copied to; best on write-once storage. Empty: none.
         checkpoint_folder: PathBuf = PathBuf::new(),
+        /// How many days inputs, reasons and outcomes are kept: `MODEL=DAYS`, `*=DAYS` for every other model. What is sealed ends by whole months. Empty: for ever.
+        keep_days: Vec<String> = Vec::new(),
         /// How often heads are signed.
         checkpoint_seconds: Seconds = Seconds(300),
     }
@@ -378,6 +381,13 @@ impl Config {
                 "log.level",
                 "is not understood",
                 "say `info`, or by part: `info,ombud_api=debug`",
+            );
+        }
+        if let Err(what) = Policy::read(&self.ledger.keep_days) {
+            say(
+                "ledger.keep_days",
+                &what,
+                "write it like `claim_outcome=365` or `*=1825`",
             );
         }
         let endpoint = &self.traces.endpoint;

@@ -19,6 +19,7 @@ pub mod open;
 pub mod performance;
 pub mod refusal;
 pub mod request;
+pub mod retention;
 pub mod routes;
 pub mod serve;
 pub mod time;

@@ -6,6 +6,7 @@
 use crate::house::House;
 use crate::listen::{Door, ListenError};
 use crate::refusal::chain;
+use crate::retention::{Policy, forget_old};
 use crate::routes;
 use crate::time::now_us;
 use ombud_core::Digest;
@@ -20,6 +21,8 @@ use tokio::task::JoinSet;
 /// How often sessions that ended and old idempotency keys are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 
+/// How often what is too old is looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(6 * 3_600);
 /// How often the windows of those turned away are looked at.
 const SUM_UP_EVERY: Duration = Duration::from_secs(1);
 
@@ -76,6 +79,7 @@ impl Server {
         tending.spawn(sweep(self.house.clone()));
         tending.spawn(follow(self.house.clone()));
         tending.spawn(sum_up(self.house.clone()));
+        tending.spawn(forget(self.house.clone()));
         let (stop_traces, stopped) = oneshot::channel();
         let exporter = self
             .house
@@ -161,6 +165,19 @@ async fn sum_up(house: House) {
     loop {
         tokio::time::sleep(SUM_UP_EVERY).await;
         house.sum_up_refusals(now_us()).await;
+    }
+}
+
+/// Forgets what is older than the settings let it be.
+async fn forget(house: House) {
+    let days = &house.config.ledger.keep_days;
+    // Checked when the settings were read.
+    let Ok(policy) = Policy::read(days) else {
+        return;
+    };
+    while !days.is_empty() {
+        forget_old(&house, &policy).await;
+        tokio::time::sleep(FORGET_EVERY).await;
     }
 }
 

@@ -109,8 +109,8 @@ pub struct Retained {
     pub keys_destroyed: usize,
     /// Whether none are left; else the caller asks again.
     pub is_complete: bool,
-    /// The record that proves it.
-    pub recorded: Recorded,
+    /// The record that proves it, when there were any.
+    pub recorded: Option<Recorded>,
 }
 
 /// Keys are wrapped by the current master key.
@@ -302,7 +302,7 @@ impl Ledger {
             reply,
         });
         let retained = retained.await?;
-        if retained.is_complete {
+        if retained.is_complete && retained.recorded.is_some() {
             self.rewrite_keys().await?;
         }
         Ok(retained)

@@ -36,7 +36,7 @@ pub(crate) struct Rewriting {
 
 impl Store {
     /// Removes what was derived from a person: outcomes lose their free text and their tie to the person, idempotency keys
-    /// go. Replicas are told, so that they empty their caches.
+    /// go. Replicas are told, so that they empty their caches. Its bytes end with [`Store::wipe_forgotten`].
     pub async fn forget_subject(
         &self,
         tenant: &Tenant,
@@ -49,7 +49,6 @@ impl Store {
         let idempotency_keys = transaction.execute(sql, values![tenant, subject.0]).await?;
         touch(&mut transaction, tenant, Topic::Erasures).await?;
         transaction.commit().await?;
-        self.rewrite().await?;
         Ok(Forgotten {
             outcomes,
             idempotency_keys,
@@ -65,15 +64,13 @@ impl Store {
     ) -> Result<u64> {
         let sql = "delete from store_outcomes where tenant = $1 and model = $2 and decided_us < $3";
         let values = values![tenant, model, before_us];
-        let reports = self.database.execute(sql, values).await?;
-        if reports > 0 {
-            self.rewrite().await?;
-        }
-        Ok(reports)
+        self.database.execute(sql, values).await
     }
 
-    /// Returns when the tables were written anew after this call. One rewriting serves all who asked before it began.
-    async fn rewrite(&self) -> Result<()> {
+    /// Wipes what was removed from PostgreSQL's files: returns when the tables were written anew after this call. One
+    /// rewriting serves all who asked before it began. It fails when somebody reads the tables for long, a backup perhaps;
+    /// then it is asked again.
+    pub async fn wipe_forgotten(&self) -> Result<()> {
         let Rewriting { asked, served } = &*self.rewriting;
         let mine = asked.fetch_add(1, Ordering::SeqCst) + 1;
         let mut served = served.lock().await;

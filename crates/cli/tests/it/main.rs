@@ -5,6 +5,7 @@ mod first_hour;
 mod imports;
 mod interruption;
 mod learning;
+mod master_key;
 mod predictions;
 mod recipes;
 mod repeatability;

@@ -66,10 +66,16 @@ impl Writer {
             let detail = serde_json::json!({ "reason": act.reason, "keys_destroyed": keys, "before_us": before_us });
             let mut entry = act.entry(RecordId::generate(act.time_us).map_err(Error::from)?, Kind::Retention, detail.to_string());
             entry.model = Some(model.clone());
-            let recorded = writer.record_one(tenant, entry)?;
+            // A policy is applied again and again, and mostly finds nothing.
+            let recorded = match keys {
+                0 => None,
+                _ => Some(writer.record_one(tenant, entry)?),
+            };
             Ok(Retained { keys_destroyed: keys, is_complete: keys < KEYS_DESTROYED_MAX, recorded })
         })?;
-        self.wipe()?;
+        if retained.recorded.is_some() {
+            self.wipe()?;
+        }
         Ok(retained)
     }
 

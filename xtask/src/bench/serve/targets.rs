@@ -61,8 +61,12 @@ impl Target {
         if self.asked != Asked::V2 {
             return Ok(answer["prediction"].as_str().map(str::to_owned));
         }
-        let output = &answer["outputs"][0]["data"];
-        Ok(output[0].as_f64().map(|class| format!("{class:.0}")))
+        let scores = answer["outputs"][0]["data"].as_array();
+        let scores = scores.into_iter().flatten().filter_map(Value::as_f64);
+        let best = scores
+            .enumerate()
+            .max_by(|(_, one), (_, other)| one.total_cmp(other));
+        Ok(best.map(|(class, _)| class.to_string()))
     }
 
     /// Milliseconds of one question that must be answered.
@@ -322,8 +326,10 @@ pub fn bentoml(python: &Path, here: &Path, folder: &Path, model: &Path) -> Resul
         .env("MODEL", model)
         .env("BENTOML_DO_NOT_TRACK", "true")
         .env("BENTOML_HOME", folder.join("bentoml"));
-    let access = "{ api_server: { logging: { access: { enabled: false } } } }";
-    server.env("BENTOML_CONFIG_OPTIONS", access);
+    server.env(
+        "BENTOML_CONFIG_OPTIONS",
+        "services.Bench.logging.access.enabled=false",
+    );
     peer(
         "BentoML",
         server,
