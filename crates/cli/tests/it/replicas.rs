@@ -61,6 +61,23 @@ impl Drop for RedisServer {
     }
 }
 
+/// A database of the test's own, on the server that `OMBUD_TEST_POSTGRES` names.
+fn fresh_database() -> Option<String> {
+    let Ok(server) = std::env::var("OMBUD_TEST_POSTGRES") else {
+        eprintln!("OMBUD_TEST_POSTGRES is not set: nothing to run on");
+        return None;
+    };
+    let name = format!("replicas_{}", std::process::id());
+    let made = Command::new("psql")
+        .args([&server, "-qc", &format!("create database {name}")])
+        .status();
+    assert!(made.expect("psql is installed beside the server").success());
+    let (before, after) = server
+        .split_once("/postgres")
+        .expect("a URL of the database postgres");
+    Some(format!("{before}/{name}{after}"))
+}
+
 fn set(words: &[String]) -> Vec<&str> {
     words
         .iter()
@@ -70,8 +87,7 @@ fn set(words: &[String]) -> Vec<&str> {
 
 #[test]
 fn two_replicas_share_their_work_and_one_that_is_killed_loses_nothing() {
-    let Ok(url) = std::env::var("OMBUD_TEST_POSTGRES") else {
-        eprintln!("OMBUD_TEST_POSTGRES is not set: nothing to run on");
+    let Some(url) = fresh_database() else {
         return;
     };
     let place = trained();
@@ -80,7 +96,6 @@ fn two_replicas_share_their_work_and_one_that_is_killed_loses_nothing() {
     };
     let shared = [
         format!("storage.database={url}"),
-        "server.tenant=replicas".to_owned(),
         format!("cache.redis={}", redis.url),
     ];
     let words = set(&shared);

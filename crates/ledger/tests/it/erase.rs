@@ -275,8 +275,7 @@ fn a_new_master_key_takes_the_place_of_an_old_one(house: &House) {
     let ledger = Ledger::open(options(Arc::new(both))).unwrap();
     let between = append(&ledger, decision("cleo"));
     let steps = [(); 2].map(|()| {
-        let step = ledger.rewrap(&tenant(), 0, act("yearly"));
-        let step = block_on(step).unwrap();
+        let step = block_on(ledger.rewrap(&tenant(), 0, act("yearly"))).unwrap();
         (step.keys, step.references, step.unreadable, step.next)
     });
     assert_eq!(
