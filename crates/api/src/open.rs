@@ -203,6 +203,7 @@ pub async fn rooms(
         ledger: ledger.clone(),
         cache,
         clock: Arc::new(SystemClock),
+        batching: ombud_ops::Batching::default(),
     };
     let ops = Ops::new(options);
     Ok(Rooms {
