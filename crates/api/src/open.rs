@@ -217,6 +217,7 @@ pub async fn rooms(
         cache,
         clock: Arc::new(SystemClock),
         observer,
+        batching: ombud_ops::Batching::default(),
     };
     let ops = Ops::new(options);
     Ok(Rooms {

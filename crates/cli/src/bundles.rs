@@ -2,11 +2,21 @@
 
 use crate::failure::Failure;
 use crate::keys::TrustArguments;
+use clap::Args;
 use ombud_core::Class;
-use ombud_engine::bundle::MANIFEST_FILE;
-use ombud_engine::bundle::staging::LATEST_LINK;
+use ombud_engine::bundle::index::version_folder;
+use ombud_engine::ensemble::Folders;
 use ombud_engine::{Bundle, Model};
 use std::path::{Path, PathBuf};
+
+/// Where the stages of an ensemble lie.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StagesArguments {
+    /// Look for the bundle's stages in this folder of models or packages too (may be given again; default: beside the
+    /// bundle)
+    #[arg(long = "stages", value_name = "DIR")]
+    pub folders: Vec<PathBuf>,
+}
 
 /// Opens a bundle: a version's folder, a model's folder (its latest version) or a package.
 pub fn open(path: &Path, trust: &TrustArguments) -> Result<Bundle, Failure> {
@@ -18,20 +28,18 @@ pub fn open(path: &Path, trust: &TrustArguments) -> Result<Bundle, Failure> {
 }
 
 /// Opens a bundle as a model.
-pub fn open_model(path: &Path, trust: &TrustArguments) -> Result<Model, Failure> {
-    Ok(Model::from_bundle(open(path, trust)?)?)
+pub fn open_model(
+    path: &Path,
+    trust: &TrustArguments,
+    stages: &StagesArguments,
+) -> Result<Model, Failure> {
+    as_model(open(path, trust)?, path, stages)
 }
 
-/// `models/claims` stands for `models/claims/latest`.
-fn version_folder(path: &Path) -> PathBuf {
-    let latest = path.join(LATEST_LINK);
-    let is_model_folder =
-        !path.join(MANIFEST_FILE).exists() && latest.join(MANIFEST_FILE).is_file();
-    if is_model_folder {
-        latest
-    } else {
-        path.to_owned()
-    }
+/// A bundle that was opened from a path, as a model with its stages.
+pub fn as_model(bundle: Bundle, path: &Path, stages: &StagesArguments) -> Result<Model, Failure> {
+    let beside = Folders::beside(&version_folder(path)).and(stages.folders.clone());
+    Ok(Model::from_bundle_with(bundle, &beside)?)
 }
 
 /// A refusal says which bundle it is about; two may be in play.

@@ -10,7 +10,7 @@ use ombud_api::open::OpenError;
 use ombud_core::{Class, Refusal};
 use ombud_engine::bundle::keys::KeyError;
 use ombud_engine::bundle::staging::WriteError;
-use ombud_engine::{BundleError, ModelError};
+use ombud_engine::{BundleError, ModelError, StageError};
 use ombud_learn::export::Refused;
 use ombud_learn::import::ImportError;
 use ombud_learn::prepare::PrepareError;
@@ -327,6 +327,9 @@ impl From<ModelError> for Failure {
                     ModelError::UnknownEngine { .. } => {
                         "open it with the ombud that made it, or a newer one"
                     }
+                    ModelError::Stage(StageError::Absent { .. }) => {
+                        "its stages are bundles of their own: put them beside it, or name their folder with --stages DIR"
+                    }
                     _ => "the bundle was not made by this program, or made wrongly; train it again",
                 };
                 Failure::new(error.class(), chain(&error), hint)
@@ -417,6 +420,9 @@ impl From<ombud_ops::Error> for Failure {
 
 impl From<ombud_store::registry::RegistryError> for Failure {
     fn from(error: ombud_store::registry::RegistryError) -> Self {
+        if let ombud_store::registry::RegistryError::Store(error) = error {
+            return error.into();
+        }
         Failure::new(
             error.class(),
             chain(&error),
@@ -437,6 +443,10 @@ impl From<ombud_ledger::Error> for Failure {
 
 impl From<ombud_store::Error> for Failure {
     fn from(error: ombud_store::Error) -> Self {
+        if let ombud_store::Error::StagesAbsent { .. } = error {
+            let hint = "register its stages first: ombud register BUNDLE, for each of them";
+            return Failure::new(error.class(), chain(&error), hint);
+        }
         let hint = match error.class() {
             Class::NotFound => {
                 "check the name; `ombud models`, `ombud keys list` and `ombud people list` show what there is"

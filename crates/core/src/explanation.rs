@@ -19,6 +19,20 @@ pub struct Explanation {
     /// For text features: the words that carried the score, strongest first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub words: Vec<Word>,
+    /// For features that stages made: why the stages answered as they did.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub stages: Vec<StageReasons>,
+}
+
+/// Why a stage answered as it did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageReasons {
+    /// The stage.
+    pub stage: String,
+    /// The features that its answer became.
+    pub features: Vec<String>,
+    /// Its own reasons, in its own features.
+    pub explanation: Explanation,
 }
 
 /// The scale in which contributions add up.

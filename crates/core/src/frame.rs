@@ -158,13 +158,35 @@ impl Frame {
     /// A frame of rows that were parsed one by one.
     pub fn from_rows(schema: &Arc<Schema>, rows: &[Row]) -> Frame {
         let columns = (0..schema.features().len())
-            .map(|f| gather(&schema.features()[f].kind, rows, f))
+            .map(|f| {
+                let values = rows.iter().map(|row| &row.values()[f]);
+                gather(&schema.features()[f].kind, values)
+            })
             .collect();
         Frame {
             schema: schema.clone(),
             rows: rows.len(),
             columns,
             carried: Vec::new(),
+        }
+    }
+
+    /// The same rows under another schema, with columns that were computed; what is carried beside them stays.
+    ///
+    /// # Panics
+    /// When there is another number of columns than features, or one is of another kind or length.
+    pub fn with_columns(&self, schema: Arc<Schema>, columns: Vec<Column>) -> Frame {
+        let features = schema.features();
+        assert_eq!(columns.len(), features.len(), "one column per feature");
+        for (feature, column) in features.iter().zip(&columns) {
+            assert!(column.is_of(&feature.kind), "a column of {}", feature.name);
+            assert_eq!(column.rows(), self.rows, "as many rows as before");
+        }
+        Frame {
+            schema,
+            rows: self.rows,
+            columns,
+            carried: self.carried.clone(),
         }
     }
 
@@ -267,19 +289,55 @@ impl Feature {
 }
 
 impl Column {
-    fn value(&self, row: usize) -> Value {
+    /// A column of one kind, made of values of that kind.
+    pub fn of(kind: &Kind, values: &[Value]) -> Column {
+        gather(kind, values.iter())
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
         match self {
-            Column::Number(values) if values.is_valid(row) => Value::Number(values.value(row)),
-            Column::Code(codes) if codes.is_valid(row) => Value::Code(codes.value(row)),
-            Column::Text(texts) if texts.is_valid(row) => Value::Text(texts.value(row).to_owned()),
-            Column::Number(_) | Column::Code(_) | Column::Text(_) => Value::Missing,
+            Column::Number(values) => values.len(),
+            Column::Code(codes) => codes.len(),
+            Column::Text(texts) => texts.len(),
+            Column::Sequence { steps, values } => values.len() / steps,
+        }
+    }
+
+    fn is_of(&self, kind: &Kind) -> bool {
+        match (self, kind) {
+            (Column::Number(_), Kind::Number { .. })
+            | (Column::Code(_), Kind::Ordinal { .. } | Kind::Category { .. })
+            | (Column::Text(_), Kind::Text) => true,
+            (Column::Sequence { steps, .. }, Kind::Sequence { steps: wanted, .. }) => {
+                steps == wanted
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a row holds nothing.
+    pub fn is_missing(&self, row: usize) -> bool {
+        match self {
+            Column::Number(values) => values.is_null(row),
+            Column::Code(codes) => codes.is_null(row),
+            Column::Text(texts) => texts.is_null(row),
             Column::Sequence { steps, values } => {
                 let steps_of_row = &values[row * steps..(row + 1) * steps];
-                if steps_of_row.iter().all(|step| step.is_nan()) {
-                    Value::Missing
-                } else {
-                    Value::Sequence(steps_of_row.to_vec())
-                }
+                steps_of_row.iter().all(|step| step.is_nan())
+            }
+        }
+    }
+
+    /// The value of one row.
+    pub fn value(&self, row: usize) -> Value {
+        match self {
+            _ if self.is_missing(row) => Value::Missing,
+            Column::Number(values) => Value::Number(values.value(row)),
+            Column::Code(codes) => Value::Code(codes.value(row)),
+            Column::Text(texts) => Value::Text(texts.value(row).to_owned()),
+            Column::Sequence { steps, values } => {
+                Value::Sequence(values[row * steps..(row + 1) * steps].to_vec())
             }
         }
     }
@@ -593,11 +651,11 @@ fn interleave(arrays: &[ArrayRef]) -> (Vec<f64>, usize) {
     (values, unfit)
 }
 
-fn gather(kind: &Kind, rows: &[Row], feature: usize) -> Column {
-    let values = rows.iter().map(|row| &row.values()[feature]);
+fn gather<'v>(kind: &Kind, values: impl ExactSizeIterator<Item = &'v Value>) -> Column {
+    let rows = values.len();
     match kind {
         Kind::Number { .. } => {
-            let mut builder = Float64Builder::with_capacity(rows.len());
+            let mut builder = Float64Builder::with_capacity(rows);
             values.for_each(|v| {
                 builder.append_option(if let Value::Number(n) = v {
                     Some(*n)
@@ -608,7 +666,7 @@ fn gather(kind: &Kind, rows: &[Row], feature: usize) -> Column {
             Column::Number(builder.finish())
         }
         Kind::Ordinal { .. } | Kind::Category { .. } => {
-            let mut builder = UInt32Builder::with_capacity(rows.len());
+            let mut builder = UInt32Builder::with_capacity(rows);
             values.for_each(|v| {
                 builder.append_option(if let Value::Code(c) = v {
                     Some(*c)
@@ -630,7 +688,7 @@ fn gather(kind: &Kind, rows: &[Row], feature: usize) -> Column {
             Column::Text(builder.finish())
         }
         Kind::Sequence { steps, .. } => {
-            let mut all = Vec::with_capacity(rows.len() * steps);
+            let mut all = Vec::with_capacity(rows * steps);
             for value in values {
                 match value {
                     Value::Sequence(sequence) => all.extend_from_slice(sequence),

@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod class;
 pub mod digest;
+pub mod ensemble;
 pub mod explanation;
 pub mod field_path;
 pub mod frame;
@@ -24,6 +25,7 @@ pub mod version;
 pub use answer::{Answer, Prediction};
 pub use class::Class;
 pub use digest::Digest;
+pub use ensemble::Ensemble;
 pub use explanation::Explanation;
 pub use field_path::FieldPath;
 pub use frame::Frame;

@@ -6,6 +6,7 @@
 //! it cannot read would let two programs see two different models under one digest.
 
 use crate::digest::Digest;
+use crate::ensemble::Ensemble;
 use crate::metrics::Metrics;
 use crate::name::ModelName;
 use crate::schema::Schema;
@@ -42,6 +43,9 @@ pub struct Manifest {
     pub engine: String,
     /// What it takes.
     pub schema: Schema,
+    /// The bundles it asks first, when there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ensemble: Option<Ensemble>,
     /// What it gives.
     pub outputs: Outputs,
     /// Measured on rows that training did not see.

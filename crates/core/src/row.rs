@@ -58,6 +58,31 @@ impl Row {
         Row { values }
     }
 
+    /// A row of values that were computed instead of parsed.
+    ///
+    /// # Panics
+    /// When there is another number of values than features, or one is of another kind than its feature.
+    pub fn of(schema: &Schema, values: Vec<Value>) -> Row {
+        let features = schema.features();
+        assert_eq!(values.len(), features.len(), "one value per feature");
+        let fits = |(feature, value): (&Feature, &Value)| match (&feature.kind, value) {
+            (_, Value::Missing)
+            | (Kind::Number { .. }, Value::Number(_))
+            | (Kind::Text, Value::Text(_)) => true,
+            (
+                Kind::Ordinal { levels: values } | Kind::Category { values, .. },
+                Value::Code(code),
+            ) => (*code as usize) < values.len(),
+            (Kind::Sequence { steps, .. }, Value::Sequence(numbers)) => numbers.len() == *steps,
+            _ => false,
+        };
+        assert!(
+            features.iter().zip(&values).all(fits),
+            "a value is of another kind than its feature"
+        );
+        Row { values }
+    }
+
     /// A row of values that are already known to fit (from a frame of the same schema).
     pub(crate) fn from_values(values: Vec<Value>) -> Self {
         Row { values }

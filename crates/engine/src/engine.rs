@@ -39,6 +39,11 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// How much each feature mattered over all training rows, if the weights alone can tell; sums to one.
     fn importance(&self) -> Option<Vec<f64>>;
 
+    /// Whether many rows take little more time than one, so that rows which come apart are worth gathering.
+    fn gains_from_batches(&self) -> bool {
+        false
+    }
+
     /// Rows as points between which distances mean something, for engines that find segments.
     fn points(&self, _frame: &Frame) -> Option<Points> {
         None

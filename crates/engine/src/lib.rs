@@ -12,6 +12,7 @@ pub mod conformal;
 pub mod decision;
 pub mod encoding;
 pub mod engine;
+pub mod ensemble;
 #[expect(
     unsafe_code,
     reason = "vector instructions; each block says why it is sound"
@@ -26,4 +27,5 @@ pub mod text;
 
 pub use bundle::{Bundle, BundleError, Trust};
 pub use engine::Engine;
+pub use ensemble::{StageBundles, StageError, Stages};
 pub use model::{Model, ModelError, Scores};

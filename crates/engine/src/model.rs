@@ -12,7 +12,10 @@ use crate::answering::{Answering, AnsweringError};
 use crate::bundle::{Bundle, BundleError, Trust};
 use crate::clusters::Clusters;
 use crate::encoding::{Block, Encoding, EncodingError, Parts};
-use crate::engine::{ClusterEngine, Engine, ForestEngine, LinearEngine, Mapping, OnnxEngine};
+use crate::engine::{
+    ClusterEngine, Engine, ForestEngine, LinearEngine, Mapping, OnnxEngine, Points,
+};
+use crate::ensemble::{Folders, NoStages, StageBundles, StageError, Stages};
 use crate::forest::{Forest, ForestError};
 use crate::linear::Linear;
 use crate::onnx::OnnxModel;
@@ -23,6 +26,7 @@ use ombud_core::row::{RowParser, Value};
 use ombud_core::schema::Kind;
 use ombud_core::task::Outputs;
 use ombud_core::{Answer, Class, Explanation, Frame, Manifest, Refusal, Row, Schema, Task};
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,6 +53,7 @@ pub struct Model {
     parser: RowParser,
     engine: Box<dyn Engine>,
     answering: Answering,
+    stages: Option<Stages>,
 }
 
 /// Why a bundle cannot answer.
@@ -62,6 +67,8 @@ pub enum ModelError {
     Part { file: String, reason: String },
     #[error("the bundle's outputs do not fit its weights: {outputs} named, {width} computed")]
     Width { outputs: usize, width: usize },
+    #[error(transparent)]
+    Stage(#[from] StageError),
 }
 
 impl ModelError {
@@ -71,6 +78,7 @@ impl ModelError {
             ModelError::Bundle(error) => error.class(),
             ModelError::UnknownEngine { .. } => Class::Unsupported,
             ModelError::Part { .. } | ModelError::Width { .. } => Class::Corrupt,
+            ModelError::Stage(error) => error.class(),
         }
     }
 }
@@ -90,19 +98,44 @@ impl Model {
         Model::open_trusting(path, &Trust::default())
     }
 
-    /// Opens a bundle that one of the trusted keys must have signed, when there are any.
+    /// Opens a bundle that one of the trusted keys must have signed, when there are any. The stages of an ensemble are
+    /// looked for beside it.
     pub fn open_trusting(path: impl AsRef<Path>, trust: &Trust) -> Result<Model, ModelError> {
-        Model::from_bundle(Bundle::open(path.as_ref(), trust)?)
+        let bundle = Bundle::open(path.as_ref(), trust)?;
+        Model::from_bundle_with(bundle, &Folders::beside(path.as_ref()))
     }
 
-    /// A model from a bundle that was verified already.
+    /// A model from a bundle that was verified already, and that has no stages.
     pub fn from_bundle(bundle: Bundle) -> Result<Model, ModelError> {
-        let engine = build(&bundle)?;
+        Model::from_bundle_with(bundle, &NoStages)
+    }
+
+    /// A model from a bundle that was verified already, with whoever gives its stages.
+    pub fn from_bundle_with(
+        bundle: Bundle,
+        bundles: &dyn StageBundles,
+    ) -> Result<Model, ModelError> {
+        Model::from_bundle_below(bundle, bundles, 0)
+    }
+
+    pub(crate) fn from_bundle_below(
+        bundle: Bundle,
+        bundles: &dyn StageBundles,
+        depth: usize,
+    ) -> Result<Model, ModelError> {
+        let manifest = bundle.manifest();
+        let stages = manifest.ensemble.as_ref();
+        let stages = stages
+            .map(|ensemble| Stages::open(&manifest.schema, ensemble, bundles, depth))
+            .transpose()?;
+        let engine = build(&bundle, stages.as_ref())?;
         let answering: Answering = match bundle.file(ANSWERING_FILE) {
             Some(_) => json(&bundle, ANSWERING_FILE)?,
             None => Answering::default(),
         };
-        Model::assemble(bundle.into_manifest(), engine, answering)
+        let mut model = Model::assemble(bundle.into_manifest(), engine, answering)?;
+        model.stages = stages;
+        Ok(model)
     }
 
     /// A model from parts that were just made.
@@ -127,12 +160,21 @@ impl Model {
             parser,
             engine,
             answering,
+            stages: None,
         })
     }
 
     /// The same model with more known of it: training measures a model before its manifest is complete.
     pub fn with_manifest(mut self, manifest: Manifest) -> Model {
         self.manifest = manifest;
+        self
+    }
+
+    /// The same model behind stages, for requests of the manifest's schema: training measures it behind them.
+    pub fn behind(mut self, stages: Stages, manifest: Manifest) -> Model {
+        self.parser = RowParser::new(Arc::new(manifest.schema.clone()));
+        self.manifest = manifest;
+        self.stages = Some(stages);
         self
     }
 
@@ -144,6 +186,30 @@ impl Model {
     /// What it takes.
     pub fn schema(&self) -> &Arc<Schema> {
         self.parser.schema()
+    }
+
+    /// What its engine decides by: of an ensemble, its own features and what the stages made.
+    pub fn decides_by(&self) -> &Arc<Schema> {
+        match &self.stages {
+            Some(stages) => stages.schema(),
+            None => self.schema(),
+        }
+    }
+
+    /// The models that it asks first.
+    pub fn stages(&self) -> Option<&Stages> {
+        self.stages.as_ref()
+    }
+
+    /// Whether it can say why it answered.
+    pub fn explains(&self) -> bool {
+        self.engine.explains()
+    }
+
+    /// Whether many rows take little more time than one, here or in a stage.
+    pub fn gains_from_batches(&self) -> bool {
+        let mut stages = self.stages.iter().flat_map(Stages::models);
+        self.engine.gains_from_batches() || stages.any(|model| model.gains_from_batches())
     }
 
     /// How scores become answers.
@@ -169,7 +235,7 @@ impl Model {
     /// Answers one row.
     pub fn predict(&self, row: &Row) -> Answer {
         let mut scores = vec![0.0; self.engine.width()];
-        self.engine.score_row(row, &mut scores);
+        self.engine.score_row(&self.asked(row), &mut scores);
         self.answering.calibrate(&mut scores);
         self.answering.answer(&self.manifest.outputs, &scores)
     }
@@ -178,11 +244,22 @@ impl Model {
     pub fn predict_frame(&self, frame: &Frame) -> Scores {
         let width = self.engine.width();
         let mut values = vec![0.0; frame.rows() * width];
-        self.engine.score_frame(frame, &mut values);
+        match &self.stages {
+            Some(stages) => self.engine.score_frame(&stages.frame(frame), &mut values),
+            None => self.engine.score_frame(frame, &mut values),
+        }
         values
             .chunks_exact_mut(width)
             .for_each(|scores| self.answering.calibrate(scores));
         Scores { width, values }
+    }
+
+    /// Rows as points between which distances mean something, for engines that find segments.
+    pub fn points(&self, frame: &Frame) -> Option<Points> {
+        match &self.stages {
+            Some(stages) => self.engine.points(&stages.frame(frame)),
+            None => self.engine.points(frame),
+        }
     }
 
     /// The answer that a row's calibrated scores give.
@@ -206,11 +283,22 @@ impl Model {
         }
     }
 
+    /// A row as the engine is asked it.
+    fn asked<'r>(&self, row: &'r Row) -> Cow<'r, Row> {
+        match &self.stages {
+            Some(stages) => Cow::Owned(stages.row(row)),
+            None => Cow::Borrowed(row),
+        }
+    }
+
     /// Why the answer came out as it did.
     pub fn explain(&self, row: &Row, answer: &Answer) -> Explanation {
         let output = explained_output(answer);
-        let reasons = self.engine.explain_row(row, output);
-        let features = self.schema().features();
+        let stages = self.stages.as_ref();
+        let stages = stages.map_or_else(Vec::new, |stages| stages.reasons(row));
+        let row = self.asked(row);
+        let reasons = self.engine.explain_row(&row, output);
+        let features = self.decides_by().features();
         let mut contributions: Vec<Contribution> = features
             .iter()
             .zip(row.values())
@@ -248,6 +336,7 @@ impl Model {
             base: reasons.base,
             contributions,
             words,
+            stages,
         }
     }
 }
@@ -288,12 +377,13 @@ fn shown(kind: &Kind, value: &Value) -> Option<String> {
     }
 }
 
-fn build(bundle: &Bundle) -> Result<Box<dyn Engine>, ModelError> {
+fn build(bundle: &Bundle, stages: Option<&Stages>) -> Result<Box<dyn Engine>, ModelError> {
     let manifest = bundle.manifest();
+    let schema = stages.map_or(&manifest.schema, |stages| stages.schema());
     let encoding = |file: &str| -> Result<Encoding, ModelError> {
         let blocks: Vec<Block> = json(bundle, file)?;
         let parts = parts(bundle, &blocks)?;
-        Encoding::new(&manifest.schema, blocks, &parts).map_err(|error| wrong(file, &error))
+        Encoding::new(schema, blocks, &parts).map_err(|error| wrong(file, &error))
     };
     match manifest.engine.as_str() {
         "forest" => {
@@ -308,7 +398,7 @@ fn build(bundle: &Bundle) -> Result<Box<dyn Engine>, ModelError> {
             let model = OnnxModel::open(required(bundle, ONNX_FILE)?.to_vec())
                 .map_err(|error| wrong(ONNX_FILE, &error))?;
             let mapping: Mapping = json(bundle, MAPPING_FILE)?;
-            let schema = Arc::new(manifest.schema.clone());
+            let schema = Arc::new(schema.clone());
             let width = manifest.outputs.width();
             let engine = OnnxEngine::new(model, mapping, schema, width);
             Ok(Box::new(

@@ -194,6 +194,15 @@ impl OnnxModel {
         &self.producer
     }
 
+    /// Whether several rows take less time together than apart.
+    pub fn gains_from_batches(&self) -> bool {
+        match &self.body {
+            Body::Graph(_) => false,
+            #[cfg(feature = "neural-onnx")]
+            Body::Net(net) => net.is_wide(),
+        }
+    }
+
     /// Runs the graph on one tensor an input, in the order of [`OnnxModel::inputs`]; gives one value an output.
     ///
     /// What one run may build and compute is bounded: hand many rows over in parts of a few thousand.

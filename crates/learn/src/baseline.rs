@@ -135,7 +135,7 @@ pub fn of(model: &Model, prepared: &Prepared) -> Baseline {
     Baseline {
         format: FORMAT,
         rows: frame.rows(),
-        features: features(frame),
+        features: all_features(prepared),
         scores: by_output.collect(),
         predictions: if names.is_empty() {
             BTreeMap::new()
@@ -149,6 +149,15 @@ pub fn of(model: &Model, prepared: &Prepared) -> Baseline {
         },
         groups: groups.collect(),
     }
+}
+
+/// What the model decides by, and what only its stages are given.
+fn all_features(prepared: &Prepared) -> BTreeMap<String, Distribution> {
+    let mut all = features(&prepared.frame);
+    if let Some(staged) = &prepared.staged {
+        all.extend(features(&staged.asked));
+    }
+    all
 }
 
 fn features(frame: &Frame) -> BTreeMap<String, Distribution> {

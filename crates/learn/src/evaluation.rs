@@ -358,7 +358,7 @@ fn segments(
         rows,
         ..Evaluation::default()
     };
-    let Some(points) = model.engine().points(frame) else {
+    let Some(points) = model.points(frame) else {
         return evaluation;
     };
     if let Some(likelihood) = points.mean_log_likelihood {

@@ -72,11 +72,30 @@ impl Refused {
     }
 }
 
+/// A file in another format cannot ask other models first.
+fn refuse_stages(bundle: &Bundle, format: &'static str) -> Result<(), Refused> {
+    let manifest = bundle.manifest();
+    let Some(ensemble) = &manifest.ensemble else {
+        return Ok(());
+    };
+    let stages: Vec<String> = ensemble.stages.iter().map(|stage| stage.words()).collect();
+    Err(Refused::Kind {
+        what: format!(
+            "{}, which asks {} first,",
+            manifest.name,
+            stages.join(" and ")
+        ),
+        format,
+        hint: "export its stages one by one, or move the bundles themselves with `ombud package`",
+    })
+}
+
 /// The whole way from a row to its answer as one ONNX graph.
 ///
 /// # Errors
 /// When ONNX has no words for a part of it.
 pub fn onnx(bundle: &Bundle) -> Result<Exported, Refused> {
+    refuse_stages(bundle, "ONNX")?;
     let manifest = bundle.manifest();
     let inputs = names(bundle);
     if let Some(bytes) = bundle.file(ONNX_FILE) {
@@ -124,6 +143,7 @@ pub fn onnx(bundle: &Bundle) -> Result<Exported, Refused> {
 /// When the model is no forest over plain columns, or asks in a way that XGBoost does not.
 pub fn xgboost(bundle: &Bundle, as_json: bool) -> Result<Exported, Refused> {
     let format = "an XGBoost model";
+    refuse_stages(bundle, format)?;
     let kind = |what: &str, hint| Refused::Kind {
         what: what.to_owned(),
         format,

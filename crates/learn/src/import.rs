@@ -236,6 +236,7 @@ fn keep(
         task: parts.task,
         engine: parts.engine.to_owned(),
         schema: parts.schema,
+        ensemble: None,
         outputs: parts.outputs,
         metrics: BTreeMap::new(),
         lineage: Lineage {

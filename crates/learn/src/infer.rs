@@ -11,7 +11,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 use ombud_core::frame::{is_missing_word, numbers, texts};
 use ombud_core::schema::{Bounds, Columns, Missing, STEPS_MAX, SchemaError, Unseen};
-use ombud_core::{Feature, Kind, Schema};
+use ombud_core::{Feature, Kind};
 use std::collections::HashMap;
 
 /// Values a category keeps; rarer ones count as unseen.
@@ -57,11 +57,13 @@ pub enum Part {
     Later,
 }
 
-/// A schema with what a person should know about it.
+/// Features with what a person should know about them.
 #[derive(Debug)]
 pub struct Described {
-    /// The schema.
-    pub schema: Schema,
+    /// The features.
+    pub features: Vec<Feature>,
+    /// The columns that play another part.
+    pub columns: Columns,
     /// Columns left out, and other things to know.
     pub warnings: Vec<String>,
 }
@@ -104,8 +106,12 @@ pub(crate) fn order_of(names: &[String]) -> Option<Vec<String>> {
     scales::order(names.iter().map(String::as_str))
 }
 
-/// The schema of a table under a recipe.
-pub fn schema_for(recipe: &Recipe, batch: &RecordBatch) -> Result<Described, InferError> {
+/// The features of a table under a recipe, without the columns that are left to others.
+pub fn describe(
+    recipe: &Recipe,
+    batch: &RecordBatch,
+    left_to_others: &[String],
+) -> Result<Described, InferError> {
     let columns = columns_of(recipe);
     check_target(recipe)?;
     let (mut features, mut warnings) = (Vec::new(), Vec::new());
@@ -113,7 +119,7 @@ pub fn schema_for(recipe: &Recipe, batch: &RecordBatch) -> Result<Described, Inf
     let sequences = wide_sequences(recipe, batch);
     for (field, array) in fields.fields().iter().zip(batch.columns()) {
         let name = field.name();
-        if plays_another_part(recipe, name) {
+        if plays_another_part(recipe, name) || left_to_others.contains(name) {
             continue;
         }
         if let Some(sequence) = sequences.iter().find(|sequence| sequence.holds(name)) {
@@ -144,7 +150,7 @@ pub fn schema_for(recipe: &Recipe, batch: &RecordBatch) -> Result<Described, Inf
             ));
         }
     }
-    if features.is_empty() {
+    if features.is_empty() && recipe.stages.is_empty() {
         let reason = match warnings.first() {
             Some(first) => first.clone(),
             None => "every column plays another part".to_owned(),
@@ -152,7 +158,8 @@ pub fn schema_for(recipe: &Recipe, batch: &RecordBatch) -> Result<Described, Inf
         return Err(InferError::NoFeature { reason });
     }
     Ok(Described {
-        schema: Schema::new(features, columns)?,
+        features,
+        columns,
         warnings,
     })
 }

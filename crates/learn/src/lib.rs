@@ -31,6 +31,7 @@ pub mod recipe_new;
 pub mod rows;
 pub mod source;
 pub mod split;
+pub mod stages;
 pub mod target;
 pub mod thresholds;
 mod times;

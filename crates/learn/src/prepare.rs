@@ -10,13 +10,15 @@ use crate::progress::Progress;
 use crate::recipe::{Recipe, SplitBy};
 use crate::source::{self, ReadError, SourceSpec};
 use crate::split::{self, Rule, Sides};
+use crate::stages::{self, Opened, Places, Staged, StagesError};
 use crate::target::{self, Target, TargetError};
 use crate::times;
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use ombud_core::frame::{is_missing_word, numbers, texts};
 use ombud_core::manifest::DataPrint;
 use ombud_core::nearest::nearest;
-use ombud_core::{Class, Digest, Frame, Refusal, Task};
+use ombud_core::schema::SchemaError;
+use ombud_core::{Class, Digest, Frame, Refusal, Schema, Task};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,8 +35,10 @@ const BANDS: usize = 4;
 /// Rows ready to be learned from.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The rows that have a target.
+    /// The rows that have a target, as the algorithm sees them.
     pub frame: Frame,
+    /// With stages: the rows as requests hold them, and what was made of them.
+    pub staged: Option<Staged>,
     /// Their targets.
     pub target: Target,
     /// How much each counts.
@@ -82,6 +86,10 @@ pub enum PrepareError {
     Target(#[from] TargetError),
     #[error(transparent)]
     Infer(#[from] InferError),
+    #[error(transparent)]
+    Stages(#[from] StagesError),
+    #[error("the features do not go together: {0}")]
+    Schema(#[from] SchemaError),
     #[error("the data does not fit its own schema: {0}")]
     Refused(#[from] Refusal),
     #[error("the weight column {column:?} holds {what} at row {row}")]
@@ -104,6 +112,7 @@ impl PrepareError {
         match self {
             PrepareError::Read(error) => error.class(),
             PrepareError::ForeignSource { .. } => Class::Unsupported,
+            PrepareError::Stages(error) => error.class(),
             PrepareError::NoSource
             | PrepareError::NoColumn { .. }
             | PrepareError::NameTaken { .. }
@@ -111,6 +120,7 @@ impl PrepareError {
             | PrepareError::NoTarget { .. }
             | PrepareError::Target(_)
             | PrepareError::Infer(_)
+            | PrepareError::Schema(_)
             | PrepareError::Refused(_)
             | PrepareError::Weight { .. }
             | PrepareError::Time { .. } => Class::Invalid,
@@ -135,6 +145,8 @@ impl PrepareError {
             ),
             PrepareError::Target(error) => Some(error.hint()),
             PrepareError::Infer(error) => Some(error.hint()),
+            PrepareError::Stages(error) => Some(error.hint()),
+            PrepareError::Schema(_) => Some("check the names and values in [features]".into()),
             PrepareError::Refused(_) => None,
             PrepareError::Weight { .. } => Some("weights are numbers of at least 0".into()),
             PrepareError::Time { .. } => {
@@ -227,10 +239,12 @@ fn watch_reading(
 /// Makes rows ready.
 pub fn prepare(
     recipe: &Recipe,
-    base: &Path,
+    places: Places<'_>,
     data: Option<&str>,
     progress: &dyn Progress,
 ) -> Result<Prepared, PrepareError> {
+    // Stages first: a wrong name there should not be told after minutes of reading.
+    let opened = stages::open(recipe, places)?;
     // A path on the command line starts where the person stands, a path in a recipe where the recipe lies.
     let (source, base) = match data {
         Some(data) => (data, Path::new("")),
@@ -240,21 +254,23 @@ pub fn prepare(
                 .source
                 .as_deref()
                 .ok_or(PrepareError::NoSource)?,
-            base,
+            places.recipe_folder,
         ),
     };
     let loaded = load(Some(recipe), source, base, progress)?;
-    prepare_loaded(recipe, loaded, progress)
+    prepare_loaded(recipe, &opened, loaded, progress)
 }
 
 /// Makes rows ready that were read already.
 pub(crate) fn prepare_loaded(
     recipe: &Recipe,
+    opened: &[Opened],
     loaded: Loaded,
     progress: &dyn Progress,
 ) -> Result<Prepared, PrepareError> {
     let batch = loaded.batch;
     check_columns(recipe, &batch)?;
+    stages::check(recipe, opened, &batch)?;
     check_carried(recipe)?;
     progress.start("finding types", None);
     let (target, rows, notes, mut warnings) = find_target(recipe, &batch)?;
@@ -263,25 +279,36 @@ pub(crate) fn prepare_loaded(
     } else {
         take(&batch, &rows)
     };
-    let described = infer::schema_for(recipe, &kept)?;
+    let described = infer::describe(recipe, &kept, &stages::texts_for_stages(recipe, opened))?;
     warnings.extend(described.warnings);
-    let monotone = described
-        .schema
-        .features()
-        .iter()
-        .map(|feature| {
-            recipe
-                .features
-                .given
-                .get(&feature.name)
-                .and_then(|spec| spec.monotone)
-                .unwrap_or(0)
-        })
-        .collect();
-    let schema = Arc::new(described.schema);
-    let (frame, unfit) = Frame::bind(&schema, &kept)?;
+    let (schema, ensemble) = if opened.is_empty() {
+        (Schema::new(described.features, described.columns)?, None)
+    } else {
+        let (own, columns) = (described.features, described.columns);
+        let (asked, ensemble) = stages::plan(recipe, opened, own, columns)?;
+        (asked, Some(ensemble))
+    };
+    let schema = Arc::new(schema);
+    let (asked, unfit) = Frame::bind(&schema, &kept)?;
     warnings.extend(unfit.sentences());
     progress.finish();
+    let mut notes = notes;
+    let (frame, staged) = match ensemble {
+        None => (asked, None),
+        Some(ensemble) => {
+            progress.start("asking the stages", None);
+            let (frame, staged) = Staged::ask(asked, ensemble, opened)?;
+            warnings.extend(stages::warnings(opened, &loaded.print));
+            notes.extend(staged.notes());
+            progress.finish();
+            (frame, Some(staged))
+        }
+    };
+    let monotone = frame.schema().features().iter().map(|feature| {
+        let said = recipe.features.given.get(&feature.name);
+        said.and_then(|spec| spec.monotone).unwrap_or(0)
+    });
+    let monotone = monotone.collect();
     let weights = recipe
         .data
         .weight
@@ -306,6 +333,7 @@ pub(crate) fn prepare_loaded(
         .collect();
     Ok(Prepared {
         frame,
+        staged,
         target,
         weights,
         keys,
@@ -366,7 +394,8 @@ fn check_columns(recipe: &Recipe, batch: &RecordBatch) -> Result<(), PrepareErro
         .features
         .given
         .iter()
-        .filter(|(_, spec)| spec.path.is_none());
+        .filter(|(_, spec)| spec.path.is_none())
+        .filter(|(name, _)| !stages::made(recipe).any(|made| made == *name));
     let features = features.chain(given.map(|(c, _)| (c, "a feature")));
     for (column, role) in single.chain(many).chain(features) {
         let is_there = batch.column_by_name(column).is_some()

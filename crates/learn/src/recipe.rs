@@ -7,6 +7,7 @@
 mod algorithm;
 mod gates;
 mod reading;
+mod stages;
 mod standing;
 
 pub use algorithm::{
@@ -15,6 +16,7 @@ pub use algorithm::{
 };
 pub use gates::{ChampionGate, FairnessGate, Gates, MetricGate};
 pub use reading::{Mistake, Seconds};
+pub use stages::StageSpec;
 pub use standing::{Drift, Errors, Latency, Performance, Retrain, Rollout, Watch};
 
 use ombud_core::nearest::nearest;
@@ -44,6 +46,8 @@ pub struct Recipe {
     pub data: Data,
     /// What is known of the features beforehand.
     pub features: Features,
+    /// The models that it asks first.
+    pub stages: Vec<StageSpec>,
     /// How to train.
     pub train: Train,
     /// What must hold before the model may serve.
@@ -421,6 +425,7 @@ fn read(root: &Section<'_>, text: &str) -> Option<Recipe> {
         .section("features")
         .map(read_features)
         .unwrap_or_default();
+    let stages = stages::read(root);
     let train = read_train(root.section("train"));
     let gates = root.section("gates").map(gates::read).unwrap_or_default();
     let watch = root
@@ -439,6 +444,7 @@ fn read(root: &Section<'_>, text: &str) -> Option<Recipe> {
         description,
         data,
         features,
+        stages,
         train,
         gates,
         watch,

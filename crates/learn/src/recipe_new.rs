@@ -9,6 +9,7 @@ use crate::infer::{self, Look, Part};
 use crate::prepare::{self, PrepareError};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::stages::Places;
 use crate::target::{self, Target};
 use crate::train::{self, TrainError};
 use arrow_array::RecordBatch;
@@ -76,7 +77,7 @@ fn tried(text: &str, batch: RecordBatch, print: DataPrint, progress: &dyn Progre
         Err(error) => return refused(&error),
     };
     let loaded = prepare::Loaded { batch, print };
-    let mut prepared = match prepare::prepare_loaded(&recipe, loaded, progress) {
+    let mut prepared = match prepare::prepare_loaded(&recipe, &[], loaded, progress) {
         Ok(prepared) => prepared,
         Err(error) => return refused(&error),
     };
@@ -88,8 +89,12 @@ fn tried(text: &str, batch: RecordBatch, print: DataPrint, progress: &dyn Progre
 }
 
 /// Reads the data of a recipe as training would, and tells what it would do.
-pub fn check(recipe: &Recipe, base: &Path, progress: &dyn Progress) -> Result<Checked, TrainError> {
-    let mut prepared = prepare::prepare(recipe, base, None, progress)?;
+pub fn check(
+    recipe: &Recipe,
+    places: Places<'_>,
+    progress: &dyn Progress,
+) -> Result<Checked, TrainError> {
+    let mut prepared = prepare::prepare(recipe, places, None, progress)?;
     let algorithm = train::check(recipe, &prepared)?;
     let sides = prepare::divide(recipe, &mut prepared);
     train::check_sides(&prepared, &sides)?;

@@ -22,6 +22,7 @@ use crate::prepare::{self, PrepareError, Prepared};
 use crate::progress::Progress;
 use crate::recipe::{Algorithm, ForestParameters, LinearParameters, Recipe};
 use crate::split::Sides;
+use crate::stages::Places;
 use crate::target::Target;
 use crate::thresholds::Achieved;
 use evidence::Evidence;
@@ -45,6 +46,9 @@ pub const BASELINE_FILE: &str = "baseline.json";
 pub const REPORT_FILE: &str = "report.json";
 /// The model card.
 pub const CARD_FILE: &str = "card.md";
+
+/// The folder of models, when nobody names another.
+pub const MODELS_FOLDER: &str = "models";
 
 /// Below this many rows nothing can be held out and measured.
 pub const ROWS_MIN: usize = 20;
@@ -227,7 +231,11 @@ fn train_here(
     progress: &dyn Progress,
     started: Instant,
 ) -> Result<Trained, TrainError> {
-    let mut prepared = prepare::prepare(recipe, options.recipe_folder, options.data, progress)?;
+    let places = Places {
+        recipe_folder: options.recipe_folder,
+        models: options.out,
+    };
+    let mut prepared = prepare::prepare(recipe, places, options.data, progress)?;
     let algorithm = check(recipe, &prepared)?;
     if let Target::Classes { names, .. } = &prepared.target
         && names.len() == 2
@@ -590,6 +598,11 @@ fn finish(
     let baseline = baseline::of(&shipped, prepared);
     progress.finish();
     let mut manifest = draft;
+    if let Some(staged) = &prepared.staged {
+        // Until here the model was measured behind its stages; from here on it is asked before them.
+        manifest.schema = staged.asked.schema().as_ref().clone();
+        manifest.ensemble = Some(staged.ensemble.clone());
+    }
     manifest.metrics = evaluation.metrics.clone();
     manifest.gates = gate::judge(&recipe.gates, made.rows_fitted as u64, &evaluation);
     manifest.lineage.seconds = started.elapsed().as_secs_f64();
@@ -600,7 +613,11 @@ fn finish(
     add(&mut files, CARD_FILE, card.into_bytes())?;
     let bundle = Bundle::make(manifest, files, options.key)?;
     let path = write(&bundle, options.out)?;
-    let model = shipped.with_manifest(bundle.manifest().clone());
+    let manifest = bundle.manifest().clone();
+    let model = match &prepared.staged {
+        Some(staged) => shipped.behind(staged.stages().map_err(ModelError::from)?, manifest),
+        None => shipped.with_manifest(manifest),
+    };
     let notes = prepared.notes.iter().cloned().chain(notes).collect();
     Ok(Trained {
         model,
@@ -697,6 +714,7 @@ fn draft(
         task: prepared.target.task(),
         engine: engine_word(&made.shipped.parameters).to_owned(),
         schema: prepared.frame.schema().as_ref().clone(),
+        ensemble: None,
         outputs,
         metrics: BTreeMap::new(),
         lineage: Lineage {

@@ -6,6 +6,7 @@
 //! must not quote a person.
 
 use crate::answer::{AnswerText, Cached, Decision};
+use crate::batching::{self, Computed};
 use crate::canonical::{self, Reasons};
 use crate::error::{Error, Result};
 use crate::health::Happened;
@@ -13,13 +14,14 @@ use crate::ops::{Caller, Ops};
 use crate::perform::new_id;
 use crate::routing::Route;
 use crate::warm::Warm;
-use ombud_core::{Digest, Explanation, ModelName, Row, Version};
+use ombud_core::{Answer, Digest, Explanation, ModelName, Row, Version};
 use ombud_ledger::record::Record;
 use ombud_ledger::{Clear, Entry, Kind, RecordId, Recorded, Subject, Tenant};
 use ombud_store::cache::CacheKey;
 use ombud_store::idempotency::{Reservation, Try};
 use ombud_store::{Environment, Recording};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -252,8 +254,12 @@ impl Ops {
         Ok(answered)
     }
 
-    /// A small model answers here, a large one on the pool.
+    /// A model that gains from it answers together with other rows; a small one here, a large one on the pool.
     async fn compute(&self, warm: &Arc<Warm>, row: Row, explain: bool) -> Result<Answered> {
+        if let Some(batcher) = &warm.batcher {
+            let computed = batcher.ask(row, explain).await?;
+            return Answered::of(warm, computed);
+        }
         if !warm.is_large() {
             return compute_row(warm, row, explain);
         }
@@ -429,29 +435,82 @@ fn parse(warm: &Warm, ask: &Ask) -> Result<Row> {
 }
 
 fn compute_rows(routed: Vec<RoutedRow>) -> Vec<ComputedRow> {
-    let answer = |(ask, id, route): RoutedRow| {
-        let answered = route.and_then(|route| {
+    let parse = |(ask, id, route): RoutedRow| {
+        let parsed = route.and_then(|route| {
             let row = parse(&route.warm, &ask)?;
-            let answered = compute_row(&route.warm, row, ask.explain)?;
+            Ok((route, row))
+        });
+        (ask, id, parsed)
+    };
+    let parsed: Vec<_> = routed.into_iter().map(parse).collect();
+    let mut answers = answers_by_version(&parsed);
+    let answer = |(place, (ask, id, parsed)): (usize, (Ask, RecordId, Result<(Route, Row)>))| {
+        let answered = parsed.and_then(|(route, row)| {
+            let answer = answers[place].take().ok_or(Error::NoAnswer)?;
+            let model = &route.warm.model;
+            let explanation = ask.explain.then(|| model.explain(&row, &answer));
+            let computed = Computed {
+                row,
+                answer,
+                explanation,
+            };
+            let answered = Answered::of(&route.warm, computed)?;
             Ok((route, answered))
         });
         (ask, id, answered)
     };
-    routed.into_iter().map(answer).collect()
+    parsed.into_iter().enumerate().map(answer).collect()
+}
+
+/// The answers to all rows that can be asked; rows of one version are asked together.
+fn answers_by_version(parsed: &[(Ask, RecordId, Result<(Route, Row)>)]) -> Vec<Option<Answer>> {
+    let mut places: BTreeMap<Version, Vec<usize>> = BTreeMap::new();
+    for (place, (_, _, parsed)) in parsed.iter().enumerate() {
+        if let Ok((route, _)) = parsed {
+            let version = route.warm.registered.version;
+            places.entry(version).or_default().push(place);
+        }
+    }
+    let mut answers = vec![None; parsed.len()];
+    for places in places.into_values() {
+        let of_version = places
+            .iter()
+            .filter_map(|place| parsed[*place].2.as_ref().ok());
+        let Some((route, _)) = of_version.clone().next() else {
+            continue;
+        };
+        let rows: Vec<Row> = of_version.map(|(_, row)| row.clone()).collect();
+        let together = batching::answers(&route.warm.model, &rows);
+        for (place, answer) in places.into_iter().zip(together) {
+            answers[place] = Some(answer);
+        }
+    }
+    answers
 }
 
 fn compute_row(warm: &Warm, row: Row, explain: bool) -> Result<Answered> {
-    let model = &warm.model;
-    let raw = model.predict(&row);
-    let answer = AnswerText::of(model, &raw).ok_or(Error::NoAnswer)?;
-    let explanation = explain.then(|| model.explain(&row, &raw));
-    Ok(Answered {
+    let answer = warm.model.predict(&row);
+    let explanation = explain.then(|| warm.model.explain(&row, &answer));
+    let computed = Computed {
         row,
         answer,
         explanation,
-        cache_hit: false,
-        keep: None,
-    })
+    };
+    Answered::of(warm, computed)
+}
+
+impl Answered {
+    /// An answer in words; one that holds what is no number is none.
+    fn of(warm: &Warm, computed: Computed) -> Result<Answered> {
+        let answer = AnswerText::of(&warm.model, &computed.answer).ok_or(Error::NoAnswer)?;
+        Ok(Answered {
+            row: computed.row,
+            answer,
+            explanation: computed.explanation,
+            cache_hit: false,
+            keep: None,
+        })
+    }
 }
 
 /// The row as the shadow reads it: its schema may be another, and codes would then mean other values.

@@ -8,6 +8,7 @@
 //! The room knows no HTTP and no roles' tables: who may ask is decided above. The clock is handed in.
 
 pub mod answer;
+pub mod batching;
 pub mod canonical;
 pub mod clock;
 pub mod decide;
@@ -26,6 +27,7 @@ pub mod traffic;
 pub mod warm;
 
 pub use answer::{AnswerText, Decision};
+pub use batching::Batching;
 pub use clock::{Clock, SystemClock};
 pub use decide::{Ask, Batch, BatchRow};
 pub use deploy::{DeployError, Force, Order};

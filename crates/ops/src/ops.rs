@@ -1,11 +1,13 @@
 //! The handle to what the house does: opened once, cheap to clone, asked from everywhere.
 
+use crate::batching::Batching;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::observe::Observer;
 use crate::pool::Pool;
 use crate::routing::Routing;
 use crate::shadow::Shadows;
+use crate::warm::Loader;
 use ombud_ledger::{Entry, Kind, Ledger, RecordId, Tenant};
 use ombud_store::store::Topic;
 use ombud_store::{Cache, Registry};
@@ -21,6 +23,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// What hears of versions that were loaded.
     pub observer: Option<Arc<dyn Observer>>,
+    /// How rows are gathered for engines that gain from it.
+    pub batching: Batching,
 }
 
 /// The room, open.
@@ -37,7 +41,7 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub routing: Routing,
     pub shadows: Shadows,
-    pub pool: Pool,
+    pub pool: Arc<Pool>,
     /// How many erasures of each tenant this replica's cache has followed.
     erasures: Mutex<HashMap<Tenant, i64>>,
 }
@@ -55,14 +59,20 @@ pub struct Caller {
 impl Ops {
     /// Opens the room. Nothing is at work before the first [`Ops::tick`]. Needs tokio's runtime.
     pub fn new(options: Options) -> Self {
+        let pool = Arc::new(Pool::new());
+        let loader = Loader {
+            registry: options.registry.clone(),
+            pool: Arc::clone(&pool),
+            batching: options.batching,
+        };
         let shared = Shared {
-            routing: Routing::new(options.registry.clone(), options.observer),
+            routing: Routing::new(loader, options.observer),
             registry: options.registry,
             ledger: options.ledger,
             cache: options.cache,
             clock: options.clock,
             shadows: Shadows::start(),
-            pool: Pool::new(),
+            pool,
             erasures: Mutex::default(),
         };
         Ops {

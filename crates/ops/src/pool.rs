@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Questions that may wait or run.
 pub const PLACES_MAX: usize = 256;
@@ -31,7 +31,7 @@ impl Pool {
         Pool::with(cores, PLACES_MAX)
     }
 
-    fn with(at_once: usize, places_max: usize) -> Self {
+    pub(crate) fn with(at_once: usize, places_max: usize) -> Self {
         Pool {
             running: Arc::new(Semaphore::new(at_once)),
             taken: AtomicUsize::new(0),
@@ -45,14 +45,19 @@ impl Pool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
         let _place = self.enter()?;
-        let turn = Arc::clone(&self.running).acquire_owned().await;
-        let turn = turn.map_err(|_| Error::Interrupted)?;
+        let turn = self.turn().await?;
         let done = tokio::task::spawn_blocking(move || {
             // Kept by the work and not by the caller, who may leave while it runs.
             let _turn = turn;
             work()
         });
         done.await.map_err(|_| Error::Interrupted)
+    }
+
+    /// A turn to compute, kept by whoever does: as many are out as there are cores.
+    pub async fn turn(&self) -> Result<OwnedSemaphorePermit> {
+        let turn = Arc::clone(&self.running).acquire_owned().await;
+        turn.map_err(|_| Error::Interrupted)
     }
 
     fn enter(&self) -> Result<Taken<'_>> {

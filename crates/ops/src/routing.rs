@@ -7,11 +7,11 @@
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::traffic;
-use crate::warm::{self, Warm};
+use crate::warm::{Loader, Warm};
 use ombud_core::{ModelName, Version};
 use ombud_ledger::Tenant;
 use ombud_store::store::Topic;
-use ombud_store::{Deployment, Environment, Registry};
+use ombud_store::{Deployment, Environment};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -37,7 +37,7 @@ pub struct Route {
 /// The table of what is at work here.
 #[derive(Debug)]
 pub struct Routing {
-    registry: Registry,
+    loader: Loader,
     observer: Option<Arc<dyn Observer>>,
     table: RwLock<Arc<Table>>,
     /// One reload at a time; questions never wait for it.
@@ -72,9 +72,9 @@ impl Live {
 
 impl Routing {
     /// An empty table; [`Routing::tick`] fills it.
-    pub fn new(registry: Registry, observer: Option<Arc<dyn Observer>>) -> Self {
+    pub(crate) fn new(loader: Loader, observer: Option<Arc<dyn Observer>>) -> Self {
         Routing {
-            registry,
+            loader,
             observer,
             table: RwLock::default(),
             reloading: tokio::sync::Mutex::default(),
@@ -158,7 +158,12 @@ impl Routing {
 
     /// Looks whether another replica changed anything, and follows. Returns when to look again.
     pub async fn tick(&self, now_us: i64) -> Result<i64> {
-        let revisions = self.registry.store.revisions(Topic::Deployments).await?;
+        let revisions = self
+            .loader
+            .registry
+            .store
+            .revisions(Topic::Deployments)
+            .await?;
         let mut seen = self.reloading.lock().await;
         for (tenant, revision) in revisions {
             let is_known = seen.revisions.get(&tenant) == Some(&revision);
@@ -196,8 +201,9 @@ impl Routing {
         if let Some(warm) = self.find(tenant, model, version) {
             return Ok(warm);
         }
-        let registered = self.registry.store.version(tenant, model, version).await?;
-        let warm = warm::load(&self.registry, tenant, registered, now_us).await?;
+        let store = &self.loader.registry.store;
+        let registered = store.version(tenant, model, version).await?;
+        let warm = self.loader.load(tenant, registered, now_us).await?;
         if let Some(observer) = &self.observer {
             observer.loaded(&warm);
         }
@@ -206,7 +212,7 @@ impl Routing {
 
     /// Makes a tenant's part of the table what the store says; whether all of it could be.
     async fn reload(&self, tenant: &Tenant, warmed: &[Arc<Warm>], now_us: i64) -> Result<bool> {
-        let deployments = self.registry.store.deployments(tenant).await?;
+        let deployments = self.loader.registry.store.deployments(tenant).await?;
         let mut next = Table::clone(&self.table());
         let before = next.live.clone();
         next.live.retain(|place, _| place.0 != *tenant);

@@ -3,15 +3,19 @@
 //! All of it happens on a thread that may block, before any question can reach the version.
 
 use crate::answer::AnswerText;
+use crate::batching::{Batcher, Batching};
 use crate::error::{Error, Result};
 use crate::health::Counters;
 use crate::observe::LoadTimes;
+use crate::pool::Pool;
 use ombud_core::schema::{Bounds, Feature, Kind, Schema};
+use ombud_engine::ensemble::Gathered;
 use ombud_engine::{Bundle, Model};
 use ombud_ledger::Tenant;
 use ombud_store::Registry;
 use ombud_store::version::Registered;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Answers given before the first real one, so that caches of code and data are filled.
@@ -24,7 +28,7 @@ pub const LARGE_US: u64 = 2_000;
 #[derive(Debug)]
 pub struct Warm {
     pub registered: Registered,
-    pub model: Model,
+    pub model: Arc<Model>,
     pub counters: Counters,
     /// How long one answer with its reasons takes, as measured before it was put to work.
     pub answer_us: u64,
@@ -32,6 +36,16 @@ pub struct Warm {
     pub took: LoadTimes,
     /// When it was put to work on this replica.
     pub since_us: i64,
+    /// Where its engine gains from answering rows together.
+    pub(crate) batcher: Option<Batcher>,
+}
+
+/// Brings versions to work.
+#[derive(Debug)]
+pub(crate) struct Loader {
+    pub registry: Registry,
+    pub pool: Arc<Pool>,
+    pub batching: Batching,
 }
 
 impl Warm {
@@ -41,23 +55,33 @@ impl Warm {
     }
 }
 
-/// Reads, verifies, builds and tries a version.
-pub async fn load(
-    registry: &Registry,
-    tenant: &Tenant,
+impl Loader {
+    /// Reads, verifies, builds and tries a version with everything it asks first.
+    pub async fn load(&self, tenant: &Tenant, registered: Registered, now_us: i64) -> Result<Warm> {
+        let started = Instant::now();
+        let bundle = self.registry.bundle(tenant, &registered).await?;
+        let stages = self.registry.stages(tenant, &bundle).await?;
+        let verify = started.elapsed();
+        let work = move || build(bundle, &stages, registered, verify, now_us);
+        let built = tokio::task::spawn_blocking(work).await;
+        let mut warm = built.map_err(|_| Error::Interrupted)??;
+        if warm.model.gains_from_batches() && self.batching.rows_max > 1 {
+            let (model, pool) = (Arc::clone(&warm.model), Arc::clone(&self.pool));
+            warm.batcher = Some(Batcher::start(model, pool, self.batching));
+        }
+        Ok(warm)
+    }
+}
+
+fn build(
+    bundle: Bundle,
+    stages: &Gathered,
     registered: Registered,
+    verify: Duration,
     now_us: i64,
 ) -> Result<Warm> {
     let started = Instant::now();
-    let bundle = registry.bundle(tenant, &registered).await?;
-    let verify = started.elapsed();
-    let built = tokio::task::spawn_blocking(move || build(bundle, registered, verify, now_us));
-    built.await.map_err(|_| Error::Interrupted)?
-}
-
-fn build(bundle: Bundle, registered: Registered, verify: Duration, now_us: i64) -> Result<Warm> {
-    let started = Instant::now();
-    let model = Model::from_bundle(bundle).map_err(|source| Error::Load {
+    let model = Model::from_bundle_with(bundle, stages).map_err(|source| Error::Load {
         model: registered.model.clone(),
         version: registered.version,
         source,
@@ -70,7 +94,8 @@ fn build(bundle: Bundle, registered: Registered, verify: Duration, now_us: i64) 
     })?;
     Ok(Warm {
         registered,
-        model,
+        model: Arc::new(model),
+        batcher: None,
         counters: Counters::default(),
         answer_us,
         took: LoadTimes {

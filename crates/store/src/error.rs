@@ -83,6 +83,15 @@ pub enum Error {
         "version {version} of {model} has answered, and the ledger needs it; archive it instead"
     )]
     NeededByLedger { model: ModelName, version: Version },
+    #[error("{model} asks other models first that are not registered: {stages}")]
+    StagesAbsent { model: ModelName, stages: String },
+    #[error("version {version} of {model} is a stage of version {by_version} of {by}")]
+    IsStage {
+        model: ModelName,
+        version: Version,
+        by: ModelName,
+        by_version: Version,
+    },
     #[error(
         "the deployment of {model} to {environment} changed meanwhile: it is at revision {found}, not {expected}"
     )]
@@ -127,6 +136,8 @@ impl Error {
             | Error::Archived { .. }
             | Error::Deployed { .. }
             | Error::NeededByLedger { .. }
+            | Error::StagesAbsent { .. }
+            | Error::IsStage { .. }
             | Error::Moved { .. }
             | Error::IdempotencyMismatch { .. }
             | Error::JobState { .. } => Class::Conflict,

@@ -26,6 +26,7 @@ pub mod registry;
 pub mod role;
 pub mod secret;
 pub mod session;
+pub mod stage;
 pub mod store;
 pub mod subject;
 pub mod version;

@@ -7,10 +7,15 @@ use crate::artifacts::{ArtifactError, Artifacts, Location};
 use crate::error::Error;
 use crate::store::Store;
 use crate::version::{NewVersion, Registered, Registration};
+use ombud_core::ensemble::Stage;
 use ombud_core::{Class, Label, ModelName, Version};
 use ombud_engine::bundle::{Bundle, MANIFEST_FILE, Trust};
+use ombud_engine::ensemble::Gathered;
 use ombud_ledger::Tenant;
 use std::sync::Arc;
+
+/// Bundles that are read for one ensemble; all of them are in memory at once.
+const STAGES_GATHERED_MAX: usize = 64;
 
 /// The rows and the files together.
 #[derive(Debug, Clone)]
@@ -75,6 +80,9 @@ impl Registry {
             return Ok(Registration::Known(known));
         }
         store.refuse_label(tenant, model, &label).await?;
+        store
+            .refuse_absent_stages(tenant, model, stages(&bundle))
+            .await?;
         let version = store
             .reserve_version(tenant, model, &manifest.description, how.now_us)
             .await?;
@@ -110,6 +118,35 @@ impl Registry {
         Ok(bundle)
     }
 
+    /// Reads the bundles that an ensemble asks first, and those that they ask; none for any other bundle.
+    pub async fn stages(
+        &self,
+        tenant: &Tenant,
+        bundle: &Bundle,
+    ) -> Result<Gathered, RegistryError> {
+        let mut gathered = Gathered::new();
+        let mut waiting = stages(bundle).to_vec();
+        while let Some(stage) = waiting.pop() {
+            if gathered.contains_key(&stage.digest) {
+                continue;
+            }
+            if gathered.len() >= STAGES_GATHERED_MAX {
+                let (what, count_max) = ("stages of stages", STAGES_GATHERED_MAX);
+                return Err(Error::TooMany { what, count_max }.into());
+            }
+            let (store, name) = (&self.store, &stage.name);
+            let registered = store.version_by_digest(tenant, name, stage.digest).await?;
+            let registered = registered.ok_or_else(|| Error::StagesAbsent {
+                model: bundle.manifest().name.clone(),
+                stages: stage.words(),
+            })?;
+            let found = self.bundle(tenant, &registered).await?;
+            waiting.extend_from_slice(stages(&found));
+            gathered.insert(stage.digest, found);
+        }
+        Ok(gathered)
+    }
+
     /// Deletes a version that was never deployed, first its row, then its files.
     pub async fn delete(
         &self,
@@ -122,6 +159,12 @@ impl Registry {
             .await?;
         Ok(self.artifacts.remove(&location(tenant, registered)).await?)
     }
+}
+
+/// The stages that a bundle names.
+fn stages(bundle: &Bundle) -> &[Stage] {
+    let ensemble = bundle.manifest().ensemble.as_ref();
+    ensemble.map_or(&[], |ensemble| &ensemble.stages)
 }
 
 fn location(tenant: &Tenant, registered: &Registered) -> Location {
@@ -149,5 +192,6 @@ fn new_version(bundle: &Bundle, version: Version, label: Label, by: String) -> N
             .sum(),
         signed_by: bundle.signed_by().map(|key| key.to_string()),
         by,
+        stages: stages(bundle).to_vec(),
     }
 }

@@ -7,7 +7,9 @@ use crate::database::{Row, Transaction, values};
 use crate::error::{Error, Result};
 use crate::model::{lock, unknown};
 use crate::role::is_plain_name;
+use crate::stage;
 use crate::store::{Store, Topic, bounded, touch};
+use ombud_core::ensemble::Stage;
 use ombud_core::{Digest, Label, ModelName, Version};
 use ombud_ledger::{RecordId, Tenant};
 use std::collections::BTreeMap;
@@ -60,6 +62,8 @@ pub struct NewVersion {
     pub bytes: u64,
     pub signed_by: Option<String>,
     pub by: String,
+    /// What it asks first.
+    pub stages: Vec<Stage>,
 }
 
 /// What became of a registration.
@@ -124,12 +128,13 @@ impl Store {
     ) -> Result<Registration> {
         bounded("manifest", &version.manifest, MANIFEST_BYTES_MAX)?;
         let mut transaction = self.database.begin().await?;
-        lock(&mut transaction, tenant, &version.model).await?;
+        stage::lock_all(&mut transaction, tenant, &version.model, &version.stages).await?;
         let known = by_digest(&mut transaction, tenant, &version.model, version.digest).await?;
         if let Some(known) = known {
             return Ok(Registration::Known(known));
         }
         refuse_taken(&mut transaction, tenant, &version).await?;
+        let stages = stage::find(&mut transaction, tenant, &version.model, &version.stages).await?;
         let sql = "insert into store_versions (tenant, model, version, label, digest, task, engine, manifest, bytes, \
             signed_by, registered_us, registered_by) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
             returning *";
@@ -149,6 +154,7 @@ impl Store {
         ];
         let row = transaction.row(sql, values).await?;
         let registered = registered(&row.ok_or(Error::Unreadable { what: "version" })?)?;
+        stage::note(&mut transaction, tenant, &registered, &stages).await?;
         transaction.commit().await?;
         Ok(Registration::New(registered))
     }
@@ -279,7 +285,7 @@ impl Store {
         registered(&row)
     }
 
-    /// Deletes a version that was never deployed, so that no record can speak of it. Its files are the caller's to remove.
+    /// Deletes a version that was never deployed, so that no record can speak of it, and that is nobody's stage. Its files are the caller's to remove.
     pub async fn delete_version(
         &self,
         tenant: &Tenant,
@@ -289,6 +295,7 @@ impl Store {
         let mut transaction = self.database.begin().await?;
         lock(&mut transaction, tenant, model).await?;
         refuse_deployed(&mut transaction, tenant, model, version).await?;
+        stage::refuse_named(&mut transaction, tenant, model, version).await?;
         let row = transaction
             .row(BY_NUMBER, values![tenant, model, version])
             .await?;
@@ -442,7 +449,7 @@ pub(crate) async fn require(
     registered(&row.ok_or_else(|| no_version(model, &version.to_string()))?)
 }
 
-async fn by_digest(
+pub(crate) async fn by_digest(
     transaction: &mut Transaction,
     tenant: &Tenant,
     model: &ModelName,

@@ -1,7 +1,7 @@
 //! `ombud compare`: whether one model is better than another on the same rows, beyond chance.
 
 use super::Outcome;
-use crate::bundles;
+use crate::bundles::{self, StagesArguments};
 use crate::console::{Console, Shade};
 use crate::failure::Failure;
 use crate::keys::TrustArguments;
@@ -33,6 +33,8 @@ pub struct Arguments {
     pub series: Option<String>,
     #[command(flatten)]
     pub trust: TrustArguments,
+    #[command(flatten)]
+    pub stages: StagesArguments,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -40,8 +42,8 @@ pub struct Arguments {
 
 /// Compares and prints.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure> {
-    let a = bundles::open_model(&arguments.a, &arguments.trust)?;
-    let b = bundles::open_model(&arguments.b, &arguments.trust)?;
+    let a = bundles::open_model(&arguments.a, &arguments.trust, &arguments.stages)?;
+    let b = bundles::open_model(&arguments.b, &arguments.trust, &arguments.stages)?;
     let shown = Shown::new(console);
     let compared = judge::compare(
         &a,

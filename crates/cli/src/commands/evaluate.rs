@@ -1,7 +1,7 @@
 //! `ombud evaluate`: how good a model is on rows whose truth is known.
 
 use super::Outcome;
-use crate::bundles;
+use crate::bundles::{self, StagesArguments};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::keys::TrustArguments;
@@ -34,6 +34,8 @@ pub struct Arguments {
     pub series: Option<String>,
     #[command(flatten)]
     pub trust: TrustArguments,
+    #[command(flatten)]
+    pub stages: StagesArguments,
     /// Print one JSON object: metrics, intervals, rows, and everything else that was measured
     #[arg(long)]
     pub json: bool,
@@ -41,7 +43,7 @@ pub struct Arguments {
 
 /// Measures and prints.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure> {
-    let model = bundles::open_model(&arguments.bundle, &arguments.trust)?;
+    let model = bundles::open_model(&arguments.bundle, &arguments.trust, &arguments.stages)?;
     let shown = Shown::new(console);
     let measured = judge::evaluate(
         &model,

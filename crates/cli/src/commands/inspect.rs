@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::verify::Standing;
-use crate::bundles;
+use crate::bundles::{self, StagesArguments};
 use crate::console::{Console, Shade};
 use crate::failure::Failure;
 use crate::keys::TrustArguments;
@@ -12,7 +12,7 @@ use crate::table::{Table, facts};
 use clap::Args;
 use ombud_core::schema::{Columns, Feature, Missing};
 use ombud_core::task::Outputs;
-use ombud_core::{Class, Manifest};
+use ombud_core::{Class, Ensemble, Manifest};
 use ombud_engine::Model;
 use ombud_engine::calibration::Method;
 use serde_json::{Value, json};
@@ -36,6 +36,8 @@ pub struct Arguments {
     pub bundle: PathBuf,
     #[command(flatten)]
     pub trust: TrustArguments,
+    #[command(flatten)]
+    pub stages: StagesArguments,
     /// Print one JSON object: the manifest, and what is known of the signature, the calibration and the features
     #[arg(long)]
     pub json: bool,
@@ -45,7 +47,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure> {
     let bundle = bundles::open(&arguments.bundle, &arguments.trust)?;
     let standing = Standing::of(&bundle);
-    let model = Model::from_bundle(bundle)?;
+    let model = bundles::as_model(bundle, &arguments.bundle, &arguments.stages)?;
     if console.is_json {
         console.print_json(&as_json(&model, &standing)?)?;
     } else {
@@ -120,6 +122,9 @@ fn identity<'t>(model: &Model, standing: &Standing, console: &Console) -> Vec<(&
     }
     lines.push(("task", format!("{} by {}", manifest.task, manifest.engine)));
     lines.push(("answers", answers(&manifest.outputs)));
+    if let Some(ensemble) = &manifest.ensemble {
+        lines.extend(stages(ensemble));
+    }
     lines.push((
         "made",
         format!("{} by {}", manifest.created, manifest.made_by),
@@ -160,6 +165,17 @@ fn identity<'t>(model: &Model, standing: &Standing, console: &Console) -> Vec<(&
     lines.push(("signature", standing.words(console)));
     lines.retain(|(_, text)| !text.is_empty());
     lines
+}
+
+/// Which models it asks first, and what it takes of their answers.
+fn stages<'t>(ensemble: &Ensemble) -> impl Iterator<Item = (&'t str, String)> {
+    ensemble.stages.iter().map(|stage| {
+        let taken = stage.features.iter();
+        let taken = taken.map(|feature| format!("{} = {}", feature.name, feature.output));
+        let taken = taken.collect::<Vec<_>>().join(", ");
+        let (words, digest) = (stage.words(), stage.digest.short());
+        ("asks first", format!("{words} ({digest}) for {taken}"))
+    })
 }
 
 fn answers(outputs: &Outputs) -> String {
@@ -279,7 +295,7 @@ fn importance(model: &Model) -> Vec<(String, f64)> {
         return Vec::new();
     };
     let features = model
-        .schema()
+        .decides_by()
         .features()
         .iter()
         .map(|feature| feature.name.clone());

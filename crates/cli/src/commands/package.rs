@@ -52,6 +52,17 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     })?;
     write(&out, &bytes)?;
     let digest = digest_bytes(&bytes).to_string();
+    for stage in manifest
+        .ensemble
+        .iter()
+        .flat_map(|ensemble| &ensemble.stages)
+    {
+        console.note(&format!(
+            "its stage {} (digest {}) is a package of its own: pack it too, and keep the two together",
+            stage.words(),
+            stage.digest.short()
+        ));
+    }
     if console.is_json {
         console.print_json(&json!({
             "name": manifest.name.as_str(), "version": manifest.version.get(),

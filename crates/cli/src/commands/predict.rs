@@ -4,7 +4,7 @@
 //! thread writes what is ready, in order. The queues between them are short, so a slow disk holds the rest back.
 
 use super::Outcome;
-use crate::bundles;
+use crate::bundles::{self, StagesArguments};
 use crate::console::Console;
 use crate::failure::{Failure, STARTS_HERE};
 use crate::keys::TrustArguments;
@@ -73,6 +73,8 @@ pub struct Arguments {
     pub input_format: Option<InputFormat>,
     #[command(flatten)]
     pub trust: TrustArguments,
+    #[command(flatten)]
+    pub stages: StagesArguments,
 }
 
 /// The format of the rows.
@@ -103,8 +105,8 @@ impl InputFormat {
 pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure> {
     let format = format(arguments)?;
     let spec = spec(arguments)?;
-    let model = bundles::open_model(&arguments.bundle, &arguments.trust)?;
-    if arguments.explain && !model.engine().explains() {
+    let model = bundles::open_model(&arguments.bundle, &arguments.trust, &arguments.stages)?;
+    if arguments.explain && !model.explains() {
         return Err(no_reasons(&model));
     }
     let series = arguments

@@ -8,9 +8,10 @@ use crate::places;
 use crate::progress::{self, Shown};
 use clap::{Args, Subcommand};
 use ombud_engine::bundle::staging::write_file_once;
-use ombud_learn::recipe_new;
+use ombud_learn::stages::Places;
+use ombud_learn::{recipe_new, train};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Write a recipe from data, or check one
 #[derive(Debug, Subcommand)]
@@ -113,7 +114,11 @@ fn new(arguments: &New, console: &Console) -> Result<Outcome, Failure> {
 fn check(arguments: &Check, console: &Console) -> Result<Outcome, Failure> {
     let recipe = places::recipe(&arguments.recipe, &arguments.set)?;
     let shown = Shown::new(console);
-    let checked = recipe_new::check(&recipe, &places::recipe_folder(&arguments.recipe), &shown);
+    let places = Places {
+        recipe_folder: &places::recipe_folder(&arguments.recipe),
+        models: Path::new(train::MODELS_FOLDER),
+    };
+    let checked = recipe_new::check(&recipe, places, &shown);
     drop(shown);
     let checked = progress::ended(checked, Failure::from)?;
     if console.is_json {

@@ -1,13 +1,13 @@
 //! `ombud verify`: whether a bundle is whole and whose it is.
 
 use super::Outcome;
-use crate::bundles;
+use crate::bundles::{self, StagesArguments};
 use crate::console::{Console, Shade};
 use crate::failure::Failure;
 use crate::keys::TrustArguments;
 use crate::table::facts;
 use clap::Args;
-use ombud_engine::{Bundle, Model};
+use ombud_engine::Bundle;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -24,6 +24,8 @@ pub struct Arguments {
     pub bundle: PathBuf,
     #[command(flatten)]
     pub trust: TrustArguments,
+    #[command(flatten)]
+    pub stages: StagesArguments,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -35,7 +37,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     let standing = Standing::of(&bundle);
     let manifest = bundle.manifest().clone();
     // Weights that do not fit their manifest are as useless as damaged ones.
-    Model::from_bundle(bundle)?;
+    bundles::as_model(bundle, &arguments.bundle, &arguments.stages)?;
     if console.is_json {
         console.print_json(&json!({
             "verified": true,

@@ -48,6 +48,11 @@ fn as_json(explanation: &Explanation) -> Value {
     if !words.is_empty() {
         told["words"] = words.into();
     }
+    if !explanation.stages.is_empty() {
+        let stages = explanation.stages.iter();
+        let stages = stages.map(|of| json!({ "stage": of.stage, "features": of.features, "reasons": as_json(&of.explanation) }));
+        told["stages"] = stages.collect();
+    }
     told
 }
 
@@ -119,6 +124,7 @@ mod tests {
                 reason("site", Some("north"), 0.0),
             ],
             words: vec![word("tired", 0.8), word("and", -0.3), word("late", 0.2)],
+            stages: Vec::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The real binary, from outside: what it prints, what it writes, how it ends.
 
 mod bundles;
+mod ensembles;
 mod first_hour;
 mod imports;
 mod interruption;

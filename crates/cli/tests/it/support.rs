@@ -305,6 +305,27 @@ pub fn notes(rows: usize, seed: u64) -> String {
     csv
 }
 
+/// Callers of whom some leave, most of them when they want to talk: `person_id,hours,message,left`. Some wrote nothing.
+pub fn callers(rows: usize, seed: u64) -> String {
+    let written = notes(rows, seed);
+    let mut dice = Dice::new(seed + 100);
+    let mut csv = "person_id,hours,message,left\n".to_owned();
+    for (row, note) in written.lines().skip(1).enumerate() {
+        let (_, rest) = note.split_once(',').expect("an id");
+        let (message, need) = rest.rsplit_once(',').expect("a need");
+        let hours = 38.0 + 8.0 * dice.normal();
+        let pull = (hours - 40.0) / 8.0 + if need == "talk" { 2.5 } else { -1.0 };
+        let left = if pull + dice.normal() > 0.0 {
+            "yes"
+        } else {
+            "no"
+        };
+        let message = if dice.unit() < 0.1 { "" } else { message };
+        writeln!(csv, "P{row:05},{hours:.1},{message},{left}").expect("a string");
+    }
+    csv
+}
+
 pub const NOTES: &str = "\
 [model]
 name = \"notes\"

@@ -3,12 +3,13 @@
 //! Rewritten from what is really there, so that it cannot drift from the folders. For people and scripts; nothing here
 //! reads it back.
 
+use super::MANIFEST_FILE;
 use super::path_name::PathName;
-use super::staging::{WriteError, folders_in, write_file_atomically};
+use super::staging::{LATEST_LINK, WriteError, folders_in, write_file_atomically};
 use ombud_core::Version;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The name of the file.
 pub const INDEX_FILE: &str = "registry.json";
@@ -32,6 +33,17 @@ pub fn versions_in(folder: &Path) -> Vec<Version> {
     let mut versions: Vec<Version> = names.iter().filter_map(number).collect();
     versions.sort_unstable();
     versions
+}
+
+/// The folder of the version that is meant: a model's own folder stands for its latest version.
+pub fn version_folder(path: &Path) -> PathBuf {
+    let latest = path.join(LATEST_LINK);
+    let is_model_folder =
+        !path.join(MANIFEST_FILE).exists() && latest.join(MANIFEST_FILE).is_file();
+    match is_model_folder {
+        true => latest,
+        false => path.to_owned(),
+    }
 }
 
 /// The index as text.

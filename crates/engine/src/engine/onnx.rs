@@ -198,6 +198,10 @@ impl Engine for OnnxEngine {
             });
     }
 
+    fn gains_from_batches(&self) -> bool {
+        self.model.gains_from_batches()
+    }
+
     fn explains(&self) -> bool {
         false
     }

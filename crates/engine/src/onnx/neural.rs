@@ -2,9 +2,13 @@
 //!
 //! `rten` bounds neither time nor memory, so every size is known before it computes: one row at a time, all dimensions
 //! fixed, operators from a list, shapes of all values inferred and added up. What is computed at load from constants alone
-//! is bounded beforehand ([`growth`]). A net whose sizes depend on its numbers is refused.
+//! is bounded beforehand ([`growth`]). A net whose sizes depend on its numbers is refused. Beside the net for one row stands
+//! one for several rows, where it proved to give the same answers ([`wide`]).
+
+mod wide;
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -121,6 +125,8 @@ pub(super) struct Net {
     model: Model,
     inputs: Vec<(NodeId, Vec<usize>)>,
     outputs: Vec<NodeId>,
+    /// The same net for [`wide::ROWS`] rows at once.
+    wide: Option<Box<Net>>,
 }
 
 /// The sizes of one row, by the name of the input.
@@ -134,10 +140,21 @@ impl Net {
 
     /// Fixes every size, bounds them, and opens.
     pub fn open(model: &ModelProto) -> Result<Net, OnnxError> {
+        let mut net = Net::open_for(model, 1)?;
+        net.wide = wide::open(model, &net).map(Box::new);
+        Ok(net)
+    }
+
+    /// Whether several rows take less time together.
+    pub fn is_wide(&self) -> bool {
+        self.wide.is_some()
+    }
+
+    fn open_for(model: &ModelProto, rows: usize) -> Result<Net, OnnxError> {
         let graph = model.graph.as_ref().ok_or_else(|| wrong("there is none"))?;
         refuse_unknown(graph)?;
         growth::check(graph)?;
-        let (fixed, shapes) = of_one_row(model, graph)?;
+        let (fixed, shapes) = of_rows(model, graph, rows)?;
         let mut options = ModelOptions::with_all_ops();
         options.shape_inference(ShapeInferenceMode::Strict);
         let bytes = fixed.encode_to_vec();
@@ -161,19 +178,28 @@ impl Net {
             model: net,
             inputs,
             outputs,
+            wide: None,
         })
     }
 
-    /// Runs row by row; every output becomes a table of rows.
+    /// Runs row by row, or several rows together; every output becomes a table of rows.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Value>, OnnxError> {
         let rows = inputs.first().and_then(|tensor| tensor.shape().first());
         let rows = rows.copied().unwrap_or(0);
         let mut tables: Vec<Option<Table>> = vec![None; self.outputs.len()];
-        for row in 0..rows {
-            let values = self.run_row(inputs, row, rows)?;
+        let mut row = 0;
+        while row < rows {
+            let wide = self
+                .wide
+                .as_deref()
+                .filter(|_| rows - row >= wide::ROWS_MIN);
+            let net = wide.unwrap_or(self);
+            let step = wide.map_or(1, |_| wide::ROWS.min(rows - row));
+            let values = net.run_part(inputs, row..row + step, rows)?;
             for (table, value) in tables.iter_mut().zip(values) {
                 push(table, value)?;
             }
+            row += step;
         }
         tables
             .into_iter()
@@ -181,22 +207,26 @@ impl Net {
             .collect()
     }
 
-    fn run_row(
+    /// Runs as many rows as the net is for, or fewer.
+    fn run_part(
         &self,
         inputs: &[Tensor],
-        row: usize,
+        taken: Range<usize>,
         rows: usize,
-    ) -> Result<Vec<NetValue>, OnnxError> {
+    ) -> Result<Vec<Table>, OnnxError> {
         let mut given = Vec::with_capacity(inputs.len());
         for ((id, shape), tensor) in self.inputs.iter().zip(inputs) {
-            given.push((*id, part(tensor, shape, row, rows)?.into()));
+            given.push((*id, part(tensor, shape, &taken, rows)?.into()));
         }
         let failed = |error: rten::RunError| OnnxError::Run {
             node: String::new(),
             operator: "net".to_owned(),
             reason: error.to_string(),
         };
-        guarded(|| self.model.run(given, &self.outputs, None).map_err(failed))
+        let values = guarded(|| self.model.run(given, &self.outputs, None).map_err(failed))?;
+        let rows = self.inputs.first().map_or(1, |(_, shape)| shape[0]);
+        let of_rows = |value| Ok(table(value)?.first(taken.len(), rows));
+        values.into_iter().map(of_rows).collect()
     }
 }
 
@@ -211,6 +241,17 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, OnnxError>) -> Result<T, OnnxErro
 enum Table {
     Float(Vec<f32>),
     Whole(Vec<i64>),
+}
+
+impl Table {
+    /// The first of so many rows.
+    fn first(mut self, kept: usize, rows: usize) -> Table {
+        match &mut self {
+            Table::Float(values) => values.truncate(values.len() / rows.max(1) * kept),
+            Table::Whole(values) => values.truncate(values.len() / rows.max(1) * kept),
+        }
+        self
+    }
 }
 
 fn refuse_unknown(graph: &GraphProto) -> Result<(), OnnxError> {
@@ -231,10 +272,11 @@ fn refuse_unknown(graph: &GraphProto) -> Result<(), OnnxError> {
     })
 }
 
-/// The same model for exactly one row, without the shapes it declares within, and the shape of every input.
-fn of_one_row(
+/// The same model for exactly so many rows, without the shapes it declares within, and the shape of every input.
+fn of_rows(
     model: &ModelProto,
     graph: &GraphProto,
+    rows: usize,
 ) -> Result<(ModelProto, RowShapes), OnnxError> {
     let mut fixed = model.clone();
     let mut graph = graph.clone();
@@ -256,7 +298,7 @@ fn of_one_row(
                 "the input {name:?} has sizes that vary; only the first, the number of rows, may (export with fixed sizes)"
             )));
         };
-        let shape: Vec<usize> = std::iter::once(1).chain(rest).collect();
+        let shape: Vec<usize> = std::iter::once(rows).chain(rest).collect();
         tensor.shape = Some(TensorShapeProto {
             dim: shape.iter().map(|size| dimension(*size)).collect(),
         });
@@ -304,26 +346,47 @@ fn check_sizes(net: &Model, graph: &GraphProto) -> Result<(), OnnxError> {
     }
     if sum > ELEMENTS_MAX {
         return Err(wrong(&format!(
-            "one row makes {sum} numbers, more than the {ELEMENTS_MAX} allowed"
+            "a run makes {sum} numbers, more than the {ELEMENTS_MAX} allowed"
         )));
     }
     Ok(())
 }
 
-fn part(tensor: &Tensor, shape: &[usize], row: usize, rows: usize) -> Result<NetValue, OnnxError> {
+/// Some rows of an input; where the net is for more, the last one again and again.
+fn part(
+    tensor: &Tensor,
+    shape: &[usize],
+    taken: &Range<usize>,
+    rows: usize,
+) -> Result<NetValue, OnnxError> {
     let width = tensor.len() / rows.max(1);
-    let places = row * width..(row + 1) * width;
-    if width != shape.iter().product::<usize>() {
+    if width * shape[0] != shape.iter().product::<usize>() {
         return Err(wrong("a row does not fit its input"));
     }
+    fn rows_of<T: Clone>(values: &[T], width: usize, taken: &Range<usize>, rows: usize) -> Vec<T> {
+        let last = taken.end.saturating_sub(1);
+        let places = (taken.start..taken.start + rows).map(|row| row.min(last));
+        let row = |row: usize| values[row * width..(row + 1) * width].iter().cloned();
+        places.flat_map(row).collect()
+    }
+    let count = shape[0];
     let float = |values: Vec<f32>| NetValue::from(rten_tensor::Tensor::from_data(shape, values));
     let whole = |values: Vec<i32>| NetValue::from(rten_tensor::Tensor::from_data(shape, values));
     Ok(match tensor.data() {
-        Data::Float(values) => float(values[places].to_vec()),
-        Data::Double(values) => float(values[places].iter().map(|x| *x as f32).collect()),
-        Data::Int32(values) => whole(values[places].to_vec()),
-        Data::Int64(values) => whole(values[places].iter().map(|x| clamped(*x)).collect()),
-        Data::Bool(values) => whole(values[places].iter().map(|x| i32::from(*x)).collect()),
+        Data::Float(values) => float(rows_of(values, width, taken, count)),
+        Data::Double(values) => {
+            let values = rows_of(values, width, taken, count);
+            float(values.iter().map(|x| *x as f32).collect())
+        }
+        Data::Int32(values) => whole(rows_of(values, width, taken, count)),
+        Data::Int64(values) => {
+            let values = rows_of(values, width, taken, count);
+            whole(values.iter().map(|x| clamped(*x)).collect())
+        }
+        Data::Bool(values) => {
+            let values = rows_of(values, width, taken, count);
+            whole(values.iter().map(|x| i32::from(*x)).collect())
+        }
         Data::Text(_) => return Err(wrong("a net takes numbers only")),
     })
 }
@@ -333,21 +396,25 @@ fn clamped(number: i64) -> i32 {
     number.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }
 
-fn push(table: &mut Option<Table>, value: NetValue) -> Result<(), OnnxError> {
+fn table(value: NetValue) -> Result<Table, OnnxError> {
     match value {
-        NetValue::FloatTensor(tensor) => match table.get_or_insert(Table::Float(Vec::new())) {
-            Table::Float(values) => values.extend(tensor.to_vec()),
-            Table::Whole(_) => return Err(wrong("an output changes its type")),
-        },
-        NetValue::Int32Tensor(tensor) => match table.get_or_insert(Table::Whole(Vec::new())) {
-            Table::Whole(values) => values.extend(tensor.to_vec().into_iter().map(i64::from)),
-            Table::Float(_) => return Err(wrong("an output changes its type")),
-        },
-        _ => {
-            return Err(wrong(
-                "an output is neither a table of numbers nor of labels",
-            ));
+        NetValue::FloatTensor(tensor) => Ok(Table::Float(tensor.to_vec())),
+        NetValue::Int32Tensor(tensor) => {
+            let numbers = tensor.to_vec().into_iter();
+            Ok(Table::Whole(numbers.map(i64::from).collect()))
         }
+        _ => Err(wrong(
+            "an output is neither a table of numbers nor of labels",
+        )),
+    }
+}
+
+fn push(table: &mut Option<Table>, part: Table) -> Result<(), OnnxError> {
+    match (table.as_mut(), part) {
+        (None, part) => *table = Some(part),
+        (Some(Table::Float(all)), Table::Float(part)) => all.extend(part),
+        (Some(Table::Whole(all)), Table::Whole(part)) => all.extend(part),
+        _ => return Err(wrong("an output changes its type")),
     }
     Ok(())
 }

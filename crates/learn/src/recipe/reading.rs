@@ -117,6 +117,11 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// The whole document's text.
+    pub(super) fn text_of_document(&self) -> &'t str {
+        self.text
+    }
+
     pub(super) fn line(&self) -> usize {
         self.line
     }

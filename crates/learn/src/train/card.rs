@@ -27,6 +27,7 @@ pub(super) fn write(
         head(manifest),
         purpose(manifest),
         data(manifest, baseline),
+        stages(manifest),
         quality(&report.evaluation, report.refitted),
         groups(&report.evaluation),
         calibration(report),
@@ -126,6 +127,36 @@ fn data(manifest: &Manifest, baseline: &Baseline) -> String {
                 );
             }
         }
+    }
+    text
+}
+
+fn stages(manifest: &Manifest) -> String {
+    let Some(ensemble) = &manifest.ensemble else {
+        return String::new();
+    };
+    let mut text = "## What it asks first\n\n\
+        Other models answer before it does, and their answers are features of it. Each is pinned by its digest; their own cards say \
+        what they are and are not for.\n\n| feature | answer | of the model | digest |\n| --- | --- | --- | --- |\n"
+        .to_owned();
+    for stage in &ensemble.stages {
+        for feature in &stage.features {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | `{}` |",
+                feature.name,
+                feature.output,
+                stage.words(),
+                stage.digest.short()
+            );
+        }
+    }
+    if !ensemble.passed_on.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nIt does not see {} itself; only those models do.",
+            list(&ensemble.passed_on)
+        );
     }
     text
 }

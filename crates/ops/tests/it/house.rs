@@ -186,6 +186,7 @@ async fn replica(folder: &Path, place: &Place, time: &Arc<Time>, lane: &str) -> 
         cache: Arc::new(Memory::new(16 << 20, LIFETIME)),
         observer: None,
         clock: Arc::clone(time) as Arc<dyn Clock>,
+        batching: ombud_ops::Batching::default(),
     });
     ops.tick().await.unwrap();
     ops

@@ -19,6 +19,7 @@ macro_rules! promises {
 
 mod house;
 
+mod batching;
 mod decisions;
 mod deployments;
 mod people;

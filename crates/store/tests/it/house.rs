@@ -193,6 +193,7 @@ pub fn new_version(model: &ModelName, version: Version, content: u8) -> NewVersi
         bytes: 1_000,
         signed_by: None,
         by: "person:ana".to_owned(),
+        stages: Vec::new(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Models, versions, tags, notes, aliases, events.
 
 use crate::house::{House, NOW_US, acme, event, id, name, new_version, other, version};
+use ombud_core::ensemble::Stage;
 use ombud_core::{Class, Digest, Label};
 use ombud_store::alias::NewAssignment;
 use ombud_store::event::EventQuery;
 use ombud_store::version::{Registration, TAGS_MAX};
 use ombud_store::{Error, Event};
+use std::collections::BTreeMap;
 
 promises! {
     versions_are_numbered_in_order_of_registration,
@@ -17,6 +19,8 @@ promises! {
     an_alias_remembers_where_it_pointed,
     tags_and_notes_belong_to_a_version,
     an_archived_version_can_come_back,
+    an_ensemble_is_refused_while_its_stages_are_not_here_and_they_stay_as_long_as_it_does,
+    the_stages_of_one_tenant_are_nobody_elses,
     events_are_paged_newest_first,
 }
 
@@ -39,6 +43,88 @@ async fn versions_are_numbered_in_order_of_registration(house: &House) {
     assert_eq!(numbers, [3, 2, 1]);
     assert_eq!(versions[2].digest, Digest::new([1; 32]));
     assert_eq!(versions[2].label, Label::of(version(1)));
+}
+
+fn stage(model: &str, content: u8) -> Stage {
+    Stage {
+        name: name(model),
+        // Another registry counted differently; the digest is what is meant.
+        version: version(40),
+        label: Label::of(version(40)),
+        digest: Digest::new([content; 32]),
+        inputs: BTreeMap::new(),
+        features: Vec::new(),
+    }
+}
+
+async fn an_ensemble_is_refused_while_its_stages_are_not_here_and_they_stay_as_long_as_it_does(
+    house: &House,
+) {
+    let (store, people) = (&house.store, name("people"));
+    let tenant = acme();
+    let reserved = store.reserve_version(&tenant, &people, "", NOW_US);
+    let reserved = reserved.await.unwrap();
+    let ensemble = || {
+        let mut new = new_version(&people, reserved, 9);
+        new.stages = vec![stage("text", 1), stage("text", 2)];
+        new
+    };
+    house.register(&acme(), "text", 1).await;
+    let refused = store
+        .register(&acme(), ensemble(), NOW_US)
+        .await
+        .unwrap_err();
+    let told = refused.to_string();
+    assert_eq!(refused.class(), Class::Conflict);
+    assert!(
+        told.contains(&"02".repeat(6)) && !told.contains(&"01".repeat(6)),
+        "{told}"
+    );
+    let early = ensemble().stages;
+    assert!(
+        store
+            .refuse_absent_stages(&acme(), &people, &early)
+            .await
+            .is_err()
+    );
+    house.register(&acme(), "text", 2).await;
+    store
+        .refuse_absent_stages(&acme(), &people, &early)
+        .await
+        .unwrap();
+    store.register(&acme(), ensemble(), NOW_US).await.unwrap();
+    let stages = store.stages(&acme(), &people, reserved).await.unwrap();
+    let numbers: Vec<u32> = stages.iter().map(|stage| stage.version.get()).collect();
+    assert_eq!(numbers, [1, 2]);
+    let kept = store
+        .delete_version(&acme(), &name("text"), version(1))
+        .await;
+    assert!(
+        matches!(&kept, Err(Error::IsStage { by, .. }) if *by == people),
+        "{kept:?}"
+    );
+    store
+        .delete_version(&acme(), &people, reserved)
+        .await
+        .unwrap();
+    store
+        .delete_version(&acme(), &name("text"), version(1))
+        .await
+        .unwrap();
+}
+
+async fn the_stages_of_one_tenant_are_nobody_elses(house: &House) {
+    house.register(&acme(), "text", 1).await;
+    let wanted = [stage("text", 1)];
+    let store = &house.store;
+    store
+        .refuse_absent_stages(&acme(), &name("people"), &wanted)
+        .await
+        .unwrap();
+    let refused = store
+        .refuse_absent_stages(&other(), &name("people"), &wanted)
+        .await;
+    assert!(matches!(refused, Err(Error::StagesAbsent { .. })));
 }
 
 async fn the_same_digest_twice_is_the_same_version(house: &House) {
