@@ -7,7 +7,8 @@
 use crate::refusal::{PROBLEM_JSON, Refusal};
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The words of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,22 @@ pub enum Dialect {
     Mlflow,
     /// gRPC's: status 200, and the truth in `grpc-status` and `grpc-message`.
     Grpc,
+}
+
+/// A refusal as clients of the inference protocol read it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InferenceError {
+    /// What is wrong, every field at fault, and what to do.
+    pub error: String,
+}
+
+/// A refusal as MLflow's clients read it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MlflowError {
+    /// MLflow's name for what is wrong.
+    pub error_code: String,
+    /// What is wrong, every field at fault, and what to do.
+    pub message: String,
 }
 
 /// Where each protocol lives: a path, or the start of one up to a `/`.
@@ -42,13 +59,27 @@ impl Dialect {
         if is_grpc(request) {
             return Dialect::Grpc;
         }
-        let path = request.uri().path();
+        Dialect::at(request.uri().path())
+    }
+
+    /// The dialect of a path.
+    pub fn at(path: &str) -> Self {
         let speaks = |start: &str| {
             path.strip_prefix(start)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let found = PLACES.iter().find(|(start, _)| speaks(start));
         found.map_or(Dialect::Problem, |(_, dialect)| *dialect)
+    }
+
+    /// What a refusal is, and the schema of the OpenAPI document that describes it.
+    pub fn described(self) -> (&'static str, &'static str) {
+        match self {
+            Dialect::Problem => (PROBLEM_JSON, "Problem"),
+            Dialect::Inference => ("application/json", "InferenceError"),
+            Dialect::Mlflow => ("application/json", "MlflowError"),
+            Dialect::Grpc => (GRPC, "InferenceError"),
+        }
     }
 
     /// The whole answer.
@@ -60,13 +91,18 @@ impl Dialect {
                 said(code.status(), PROBLEM_JSON, body)
             }
             Dialect::Inference => {
-                let body = json!({ "error": refusal.sentence() }).to_string();
-                said(code.inference(), "application/json", body.into_bytes())
+                let error = refusal.sentence();
+                let body = serde_json::to_vec(&InferenceError { error }).unwrap_or_default();
+                said(code.inference(), "application/json", body)
             }
             Dialect::Mlflow => {
                 let (name, status) = code.mlflow();
-                let body = json!({ "error_code": name, "message": refusal.sentence() }).to_string();
-                said(status, "application/json", body.into_bytes())
+                let told = MlflowError {
+                    error_code: name.to_owned(),
+                    message: refusal.sentence(),
+                };
+                let body = serde_json::to_vec(&told).unwrap_or_default();
+                said(status, "application/json", body)
             }
             Dialect::Grpc => grpc(refusal),
         };
@@ -94,7 +130,7 @@ fn grpc(refusal: &Refusal) -> Response {
     let headers = response.headers_mut();
     headers.insert(
         "grpc-status",
-        HeaderValue::from(refusal.code().grpc() as u8),
+        HeaderValue::from(refusal.code().grpc() as u16),
     );
     if let Ok(message) = HeaderValue::from_str(&percent_encoded(&refusal.sentence())) {
         headers.insert("grpc-message", message);

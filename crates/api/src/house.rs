@@ -8,6 +8,7 @@ use crate::metrics::Metrics;
 use crate::performance::Performance;
 use crate::refusal::Refusal;
 use crate::request::Origin;
+use crate::statistics::Statistics;
 use crate::time::now_us;
 use axum::http::{Extensions, HeaderMap};
 use ombud_core::ModelName;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub ops: Ops,
     /// How models did here.
     pub performance: Performance,
+    /// What Triton counts.
+    pub statistics: Statistics,
     /// What it proves.
     pub ledger: Ledger,
     /// What checks its checkpoints.

@@ -11,6 +11,7 @@ use crate::house::{House, Parts};
 use crate::limits::RateLimits;
 use crate::metrics::{LedgerObserver, Metrics};
 use crate::performance::Performance;
+use crate::statistics::Statistics;
 use crate::time::now_us;
 use ombud_core::Class;
 use ombud_engine::bundle::Trust;
@@ -282,6 +283,7 @@ pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<Hous
         registry: rooms.registry,
         ops: rooms.ops,
         performance: Performance::default(),
+        statistics: Statistics::default(),
         ledger: rooms.ledger,
         checkpoint_key: rooms.checkpoint_key,
         config,

@@ -236,6 +236,12 @@ impl Refusal {
         self
     }
 
+    /// Says which row of several it is about, counted from 0.
+    pub fn in_row(mut self, row: usize) -> Self {
+        self.0.detail = format!("row {row}: {}", self.0.detail);
+        self
+    }
+
     /// Its code.
     pub fn code(&self) -> Code {
         self.0.code
@@ -396,6 +402,7 @@ impl From<ombud_ops::Error> for Refusal {
             ombud_ops::Error::Store(error) => error.into(),
             ombud_ops::Error::Registry(error) => error.into(),
             ombud_ops::Error::Ledger(error) => error.into(),
+            ombud_ops::Error::Row { row, source } => Refusal::from(*source).in_row(row),
             error => Refusal::of_class(error.class(), &error),
         }
     }

@@ -12,7 +12,6 @@ pub mod json;
 pub mod messages;
 pub mod model;
 pub mod outputs;
-pub mod pbtxt;
 pub mod request;
 pub mod response;
 pub mod rows;

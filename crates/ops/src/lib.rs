@@ -14,6 +14,7 @@ pub mod decide;
 pub mod deploy;
 pub mod error;
 pub mod health;
+pub mod load;
 pub mod ops;
 pub mod outcomes;
 pub mod perform;

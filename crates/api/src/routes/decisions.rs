@@ -342,31 +342,46 @@ pub(super) async fn ask(
             count(house, &caller.tenant, &decision, took, uses_cache);
             Ok(decision)
         }
-        Err(error) => {
-            let refusal = Refusal::from(error);
-            let outcome = if refusal.code().status() < 500 {
-                "refused"
-            } else {
-                "failed"
-            };
-            // A name that nobody has is a stranger's choice of words, and no label.
-            let model = if refusal.code() == Code::NotFound {
-                "unknown"
-            } else {
-                model.as_str()
-            };
-            house
-                .metrics
-                .decisions
-                .of(&[model, "", environment.as_str(), outcome])
-                .add();
-            house.performance.failed(&caller.tenant, model, outcome);
-            Err(refusal)
-        }
+        Err(error) => Err(count_failure(house, caller, &model, &environment, error)),
     }
 }
 
-fn count(house: &House, tenant: &Tenant, decision: &Decision, took: Duration, uses_cache: bool) {
+/// Counts a question that was not answered, and puts it into words.
+pub(crate) fn count_failure(
+    house: &House,
+    caller: &Known,
+    model: &ModelName,
+    environment: &Environment,
+    error: ombud_ops::Error,
+) -> Refusal {
+    let refusal = Refusal::from(error);
+    let outcome = if refusal.code().status() < 500 {
+        "refused"
+    } else {
+        "failed"
+    };
+    // A name that nobody has is a stranger's choice of words, and no label.
+    let model = if refusal.code() == Code::NotFound {
+        "unknown"
+    } else {
+        model.as_str()
+    };
+    house
+        .metrics
+        .decisions
+        .of(&[model, "", environment.as_str(), outcome])
+        .add();
+    house.performance.failed(&caller.tenant, model, outcome);
+    refusal
+}
+
+pub(crate) fn count(
+    house: &House,
+    tenant: &Tenant,
+    decision: &Decision,
+    took: Duration,
+    uses_cache: bool,
+) {
     let version = decision.version.get().to_string();
     let (model, environment) = (decision.model.as_str(), decision.environment.as_str());
     house
@@ -389,7 +404,7 @@ fn count(house: &House, tenant: &Tenant, decision: &Decision, took: Duration, us
     house.performance.answered(tenant, decision, took);
 }
 
-async fn version_of(
+pub(crate) async fn version_of(
     house: &House,
     caller: &Known,
     model: &ModelName,
@@ -433,7 +448,7 @@ fn clear(input: &RawValue) -> Clear {
     Clear::new(input.get().as_bytes().to_vec())
 }
 
-pub(super) fn subject_of(subject: Option<String>) -> Result<Option<Subject>, Refusal> {
+pub(crate) fn subject_of(subject: Option<String>) -> Result<Option<Subject>, Refusal> {
     match subject {
         Some(empty) if empty.is_empty() => {
             Err(

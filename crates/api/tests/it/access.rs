@@ -3,6 +3,7 @@
 use crate::support::{Open, call, get};
 use axum::http::{Method, StatusCode};
 use ombud_api::access::Access;
+use ombud_api::grpc;
 use ombud_api::routes::{self, ACCESS};
 use ombud_store::Role;
 use std::collections::BTreeSet;
@@ -95,6 +96,34 @@ async fn a_stranger_is_let_in_nowhere_but_at_the_public_routes() {
 }
 
 #[tokio::test]
+async fn every_method_of_grpc_lets_in_exactly_the_roles_that_its_table_names() {
+    let open = Open::new().await;
+    let mut callers = vec![(None, "16")];
+    for role in Role::ALL {
+        callers.push((Some((role, open.key(role).await)), "7"));
+    }
+    for (caller, refused) in &callers {
+        for (method, access) in grpc::ACCESS {
+            let mut asked = call(Method::POST, &format!("/{}/{method}", grpc::SERVICE)).grpc();
+            let is_allowed = match (access, caller) {
+                (Access::Public, _) => true,
+                (_, None) => false,
+                (Access::Known, Some(_)) => true,
+                (Access::Needs(right), Some((role, _))) => right.grant().roles.contains(role),
+            };
+            if let Some((_, key)) = caller {
+                asked = asked.key(key);
+            }
+            let answer = open.call(asked).await;
+            assert_eq!(answer.status, StatusCode::OK, "{method}: {answer}");
+            let status = answer.headers.get("grpc-status");
+            let is_refused = status.is_some_and(|status| status == refused);
+            assert_eq!(is_refused, !is_allowed, "{method} as {caller:?}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_withdrawn_or_expired_key_opens_nothing() {
     let open = Open::new().await;
     let admin = open.key(Role::Admin).await;
@@ -132,6 +161,10 @@ fn concrete(path: &str) -> String {
         ("{login}", "nobody"),
         ("{name}", "nothing"),
         ("{type}", "nothing"),
+        ("{repository}", "any"),
+        ("{model}/", "nothing/"),
+        ("{model}", "nothing:predict"),
+        ("{label}", "stable:predict"),
         ("{version}", "1"),
         ("{environment}", "production"),
         ("{alias}", "champion"),

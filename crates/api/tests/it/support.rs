@@ -154,6 +154,12 @@ impl Call {
         self.raw(body.to_string().into_bytes())
     }
 
+    /// A call of gRPC with an empty message.
+    pub fn grpc(mut self) -> Self {
+        self.body = vec![0; 5];
+        self.header("content-type", "application/grpc")
+    }
+
     pub fn raw(mut self, body: Vec<u8>) -> Self {
         self.body = body;
         self.header("content-type", "application/json")
