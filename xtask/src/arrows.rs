@@ -51,6 +51,10 @@ const ROOMS: &[Room] = &[
         never: &[ASYNC, HTTP, DATABASE, FILES, TRAINING, TERMINAL, &["rayon"]],
     },
     Room {
+        folder: "crates/oip",
+        never: &[ASYNC, HTTP, DATABASE, FILES, TRAINING, TERMINAL, &["rayon"]],
+    },
+    Room {
         folder: "crates/onnx",
         never: &[ASYNC, HTTP, DATABASE, TRAINING, TERMINAL],
     },

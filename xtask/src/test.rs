@@ -14,6 +14,26 @@ use crate::{check, command, instructions};
 /// Tests that need Python peers: pytest files beside the `requirements.txt` they need.
 const PYTHON_TESTS: &str = "tests/python";
 
+/// Clients of others that drive a server of ours: a folder of pytest files, the name of their environment, and what it needs.
+/// Two of them define the same messages of protocol buffers, so each folder is a run of its own.
+const CLIENTS: [(&str, &str, &str); 3] = [
+    (
+        "tests/clients/triton",
+        "clients-venv",
+        "tests/clients/requirements.txt",
+    ),
+    (
+        "tests/clients/mlserver",
+        "clients-venv",
+        "tests/clients/requirements.txt",
+    ),
+    (
+        "tests/clients/kserve",
+        "kserve-venv",
+        "tests/clients/kserve/requirements.txt",
+    ),
+];
+
 /// The steps of `test`, in order.
 pub fn steps() -> Vec<Step> {
     let mut steps = check::steps();
@@ -36,6 +56,11 @@ pub fn steps() -> Vec<Step> {
         name: "python",
         about: "answers compared with Python peers",
         run: python,
+    });
+    steps.push(Step {
+        name: "clients",
+        about: "the inference protocol driven by the clients of Triton, MLServer and KServe, and read by Prometheus",
+        run: clients,
     });
     steps
 }
@@ -119,5 +144,20 @@ fn python(house: &House) -> Result<Outcome> {
     pytest.env("OMBUD_RUN_ONNX", built.join("examples/run_onnx"));
     pytest.env("OMBUD_EXPORT_CASES", built.join("examples/export_cases"));
     command::run(pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", PYTHON_TESTS]))?;
+    Ok(Outcome::Passed)
+}
+
+fn clients(house: &House) -> Result<Outcome> {
+    let build = ["build", "--workspace", "--locked", "--bin", "ombud"];
+    command::run(house.cargo().args(build))?;
+    for (folder, venv, requirements) in CLIENTS {
+        let requirements = house.root.join(requirements);
+        let python = crate::bench::python::ready(house, venv, &requirements)?;
+        let mut pytest = Command::new(python);
+        pytest.current_dir(&house.root);
+        pytest.env("OMBUD", house.target.join("debug/ombud"));
+        let words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", folder];
+        command::run(pytest.args(words))?;
+    }
     Ok(Outcome::Passed)
 }

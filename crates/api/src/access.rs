@@ -344,14 +344,21 @@ A key can be narrowed further to some models and environments.
     }
     page.push_str("\n## Routes\n\n| route | needs |\n| --- | --- |\n");
     for (method, path, access) in crate::routes::ACCESS {
-        let needs = match access {
-            Access::Public => "nothing".to_owned(),
-            Access::Known => "any role".to_owned(),
-            Access::Needs(right) => format!("`{}`", right.grant().name),
-        };
-        page.push_str(&format!("| `{method} {path}` | {needs} |\n"));
+        page.push_str(&format!("| `{method} {path}` | {} |\n", needs(*access)));
+    }
+    page.push_str("\n## Methods of gRPC\n\n| method | needs |\n| --- | --- |\n");
+    for (method, access) in crate::grpc::ACCESS {
+        page.push_str(&format!("| `{method}` | {} |\n", needs(*access)));
     }
     page
+}
+
+fn needs(access: Access) -> String {
+    match access {
+        Access::Public => "nothing".to_owned(),
+        Access::Known => "any role".to_owned(),
+        Access::Needs(right) => format!("`{}`", right.grant().name),
+    }
 }
 
 #[cfg(test)]

@@ -114,6 +114,8 @@ settings! {
     server: Server {
         /// The address and port to listen on. Port 0 takes a free one and prints it.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
+        /// A second address and port for gRPC alone, such as `127.0.0.1:8001`. Empty: gRPC is answered where HTTP is.
+        grpc_bind: String = String::new(),
         /// Whether plain HTTP may be served beyond this machine. Only behind a proxy that does TLS.
         plain_http_beyond_loopback: bool = false,
         /// The address people and programs use, such as `https://ombud.example.org`; printed, and named in OpenAPI.
@@ -224,6 +226,14 @@ settings! {
         sign_ins_per_minute: u32 = 10,
     }
 
+    /// The Open Inference Protocol and its kin.
+    inference: Inference {
+        /// The model that `/invocations` asks when a call names none. Empty: the only one that is deployed.
+        default_model: String = String::new(),
+        /// Models whose gRPC streams answer in MLServer's form instead of Triton's: `claims`, `claims@staging`, or `*`.
+        mlserver_streams: Vec<String> = Vec::new(),
+    }
+
     /// How long people stay signed in.
     sessions: Sessions {
         /// A session ends after this time.
@@ -299,6 +309,17 @@ impl Config {
         page
     }
 
+    /// Where gRPC is answered beside HTTP's own address.
+    pub fn grpc_bind(&self) -> Result<Option<SocketAddr>, String> {
+        match self.server.grpc_bind.as_str() {
+            "" => Ok(None),
+            text => text
+                .parse()
+                .map(Some)
+                .map_err(|_| "is no address and port".to_owned()),
+        }
+    }
+
     /// Whether the connection is encrypted here.
     pub fn has_tls(&self) -> bool {
         !self.tls.certificate.as_os_str().is_empty()
@@ -315,7 +336,15 @@ impl Config {
                 "name the PEM files of both",
             );
         }
-        let is_exposed = !self.server.listen.ip().is_loopback() && !self.has_tls();
+        let is_beyond = match self.grpc_bind() {
+            Ok(address) => address.is_some_and(|address| !address.ip().is_loopback()),
+            Err(wrong) => {
+                say("server.grpc_bind", &wrong, "write it like `127.0.0.1:8001`");
+                false
+            }
+        };
+        let is_beyond = is_beyond || !self.server.listen.ip().is_loopback();
+        let is_exposed = is_beyond && !self.has_tls();
         if is_exposed && !self.server.plain_http_beyond_loopback {
             say(
                 "server.listen",
@@ -323,7 +352,7 @@ impl Config {
                 "set `tls.certificate` and `tls.key`, or say `server.plain_http_beyond_loopback = true` when a proxy in front does TLS",
             );
         }
-        if self.server.open_demo && !self.server.listen.ip().is_loopback() {
+        if self.server.open_demo && is_beyond {
             say(
                 "server.open_demo",
                 "answers without keys and so only on loopback",

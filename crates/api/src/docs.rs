@@ -4,8 +4,9 @@
 //! here, once. The two pages carry their scripts with them: nothing comes from another server.
 
 use crate::access::Access;
+use crate::dialect::{Dialect, InferenceError, MlflowError};
 use crate::house::House;
-use crate::refusal::{FieldProblem, PROBLEM_JSON, Problem};
+use crate::refusal::{FieldProblem, Problem};
 use crate::routes::ACCESS;
 use axum::Router;
 use axum::extract::Path;
@@ -57,6 +58,8 @@ pub fn frame() -> OpenApi {
         .security_scheme("session", SecurityScheme::ApiKey(cookie))
         .schema("Problem", Problem::schema())
         .schema("FieldProblem", FieldProblem::schema())
+        .schema("InferenceError", InferenceError::schema())
+        .schema("MlflowError", MlflowError::schema())
         .build();
     let mut document = OpenApiBuilder::new()
         .info(info)
@@ -81,7 +84,7 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
                 .find(|(with, at, _)| *with == method && at == path);
             let access = line.map(|(_, _, access)| *access);
             name(operation);
-            share(operation, access);
+            share(operation, access, Dialect::at(path));
         }
     }
     document
@@ -108,13 +111,14 @@ fn name(operation: &mut Operation) {
     }
 }
 
-fn share(operation: &mut Operation, access: Option<Access>) {
+fn share(operation: &mut Operation, access: Option<Access>, dialect: Dialect) {
+    let (kind, schema) = dialect.described();
     let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("Problem")))
+        .schema(Some(Ref::from_schema_name(schema)))
         .build();
     let refused = ResponseBuilder::new()
-        .description("Refused; `code` says why.")
-        .content(PROBLEM_JSON, content)
+        .description("Refused.")
+        .content(kind, content)
         .build();
     operation
         .responses

@@ -8,6 +8,7 @@ use crate::metrics::Metrics;
 use crate::performance::Performance;
 use crate::refusal::{Code, Refusal};
 use crate::request::Origin;
+use crate::statistics::Statistics;
 use crate::time::now_us;
 use crate::traces::{Exporter, Traces};
 use crate::turned_away::{Count, Sort, TurnedAway, Verdict, Who};
@@ -46,6 +47,8 @@ pub struct Parts {
     pub ops: Ops,
     /// How models did here.
     pub performance: Performance,
+    /// What Triton counts.
+    pub statistics: Statistics,
     /// What it proves.
     pub ledger: Ledger,
     /// What checks its checkpoints.

@@ -67,9 +67,12 @@ pub enum ListenError {
 }
 
 impl Door {
-    /// Opens the socket.
-    pub async fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Self, ListenError> {
-        let address = config.server.listen;
+    /// Opens a socket at an address.
+    pub async fn open(
+        address: SocketAddr,
+        config: &Config,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ListenError> {
         let tls = config
             .has_tls()
             .then(|| Tls::load(&config.tls))

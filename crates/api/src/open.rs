@@ -11,6 +11,7 @@ use crate::house::{House, Parts};
 use crate::limits::RateLimits;
 use crate::metrics::{LedgerObserver, Metrics, OpsObserver};
 use crate::performance::Performance;
+use crate::statistics::Statistics;
 use crate::time::now_us;
 use crate::traces::{self, TracesError};
 use crate::turned_away::TurnedAway;
@@ -307,6 +308,7 @@ pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<Hous
         registry: rooms.registry,
         ops: rooms.ops,
         performance: Performance::default(),
+        statistics: Statistics::default(),
         ledger: rooms.ledger,
         checkpoint_key: rooms.checkpoint_key,
         config,

@@ -10,6 +10,7 @@ pub mod deployments;
 pub mod health;
 pub mod keys;
 pub mod ml;
+pub mod oip;
 pub mod outcomes;
 pub mod people;
 pub mod registry;
@@ -18,6 +19,7 @@ pub mod subjects;
 
 use crate::access::{Access, Right};
 use crate::docs;
+use crate::grpc;
 use crate::house::House;
 use crate::request;
 use axum::Router;
@@ -177,6 +179,71 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
         Needs(Right::ExportSubject),
     ),
     ("POST", "/api/v1/subjects/erase", Needs(Right::EraseSubject)),
+    ("GET", "/v2", Public),
+    ("GET", "/v2/health/live", Public),
+    ("GET", "/v2/health/ready", Public),
+    ("GET", "/ping", Public),
+    ("GET", "/v2/models", Needs(Right::SeeModels)),
+    ("GET", "/v2/models/stats", Needs(Right::SeeModels)),
+    ("GET", "/v2/models/{name}", Needs(Right::SeeModels)),
+    ("GET", "/v2/models/{name}/ready", Needs(Right::SeeModels)),
+    ("GET", "/v2/models/{name}/config", Needs(Right::SeeModels)),
+    ("GET", "/v2/models/{name}/stats", Needs(Right::SeeModels)),
+    (
+        "GET",
+        "/v2/models/{name}/versions/{version}",
+        Needs(Right::SeeModels),
+    ),
+    (
+        "GET",
+        "/v2/models/{name}/versions/{version}/ready",
+        Needs(Right::SeeModels),
+    ),
+    (
+        "GET",
+        "/v2/models/{name}/versions/{version}/config",
+        Needs(Right::SeeModels),
+    ),
+    (
+        "GET",
+        "/v2/models/{name}/versions/{version}/stats",
+        Needs(Right::SeeModels),
+    ),
+    ("POST", "/v2/models/{name}/infer", Needs(Right::Decide)),
+    (
+        "POST",
+        "/v2/models/{name}/versions/{version}/infer",
+        Needs(Right::Decide),
+    ),
+    ("POST", "/v2/repository/index", Needs(Right::SeeModels)),
+    (
+        "POST",
+        "/v2/repository/{repository}/index",
+        Needs(Right::SeeModels),
+    ),
+    (
+        "POST",
+        "/v2/repository/models/{name}/load",
+        Needs(Right::Deploy),
+    ),
+    (
+        "POST",
+        "/v2/repository/models/{name}/unload",
+        Needs(Right::Deploy),
+    ),
+    ("POST", "/invocations", Needs(Right::Decide)),
+    ("GET", "/v1/models/{model}", Needs(Right::SeeModels)),
+    ("POST", "/v1/models/{model}", Needs(Right::Decide)),
+    (
+        "POST",
+        "/v1/models/{model}/versions/{version}",
+        Needs(Right::Decide),
+    ),
+    (
+        "POST",
+        "/v1/models/{model}/labels/{label}",
+        Needs(Right::Decide),
+    ),
 ];
 
 /// What a route asks of its caller; `None` when the table does not have it.
@@ -195,7 +262,18 @@ pub fn access_of(method: &str, route: &str) -> Option<Access> {
 /// The whole of it, ready to be listened for.
 pub fn router(house: House) -> Router {
     let (routes, document) = parts();
-    let routes = routes.merge(docs::router(document));
+    let routes = routes
+        .merge(docs::router(document))
+        .merge(grpc::router(&house));
+    surrounded(routes, house)
+}
+
+/// Only what is spoken over gRPC, for an address of its own.
+pub fn grpc_router(house: House) -> Router {
+    surrounded(grpc::router(&house), house)
+}
+
+fn surrounded(routes: Router<House>, house: House) -> Router {
     routes
         .fallback(request::no_such_route)
         .method_not_allowed_fallback(request::method_not_allowed)
@@ -222,7 +300,8 @@ fn parts() -> (Router<House>, OpenApi) {
         .merge(decisions::router())
         .merge(ml::router())
         .merge(outcomes::router())
-        .merge(subjects::router());
+        .merge(subjects::router())
+        .merge(oip::router());
     let (routes, document) = api.split_for_parts();
     (routes, docs::finish(document))
 }

@@ -9,6 +9,7 @@ use crate::refusal::chain;
 use crate::retention::{Policy, forget_old};
 use crate::routes;
 use crate::time::now_us;
+use futures_util::FutureExt;
 use ombud_core::Digest;
 use ombud_ledger::{LaneName, Tenant};
 use std::collections::BTreeMap;
@@ -32,6 +33,8 @@ pub struct Server {
     house: House,
     door: Door,
     address: SocketAddr,
+    /// For gRPC alone, when the settings name an address for it.
+    grpc: Option<(Door, SocketAddr)>,
 }
 
 impl Server {
@@ -41,21 +44,28 @@ impl Server {
         if let Err(error) = house.ops.tick().await {
             tracing::warn!(cause = %chain(&error), "what is deployed could not be looked at");
         }
-        let door = Door::open(&house.config, Arc::clone(&house.metrics)).await?;
-        let address = door.address().map_err(|source| ListenError::Address {
-            address: house.config.server.listen,
-            source,
-        })?;
+        let (door, address) = open_door(&house, house.config.server.listen).await?;
+        // The settings were checked when they were read.
+        let grpc = match house.config.grpc_bind().ok().flatten() {
+            Some(at) => Some(open_door(&house, at).await?),
+            None => None,
+        };
         Ok(Server {
             house,
             door,
             address,
+            grpc,
         })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for gRPC alone.
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(|(_, address)| *address)
     }
 
     /// The address that people and programs use.
@@ -88,9 +98,15 @@ impl Server {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(stopped)));
-        self.door
-            .serve(routes::router(self.house.clone()), stop)
-            .await;
+        let stop = stop.shared();
+        let grpc = async {
+            if let Some((door, _)) = self.grpc {
+                let router = routes::grpc_router(self.house.clone());
+                door.serve(router, stop.clone()).await;
+            }
+        };
+        let router = routes::router(self.house.clone());
+        tokio::join!(self.door.serve(router, stop.clone()), grpc);
         tending.shutdown().await;
         self.house.sum_up_refusals(i64::MAX).await;
         drop(stop_traces);
@@ -109,6 +125,15 @@ impl Server {
         self.house.store.close().await;
         tracing::info!("stopped");
     }
+}
+
+async fn open_door(house: &House, at: SocketAddr) -> Result<(Door, SocketAddr), ListenError> {
+    let door = Door::open(at, &house.config, Arc::clone(&house.metrics)).await?;
+    let address = door.address().map_err(|source| ListenError::Address {
+        address: at,
+        source,
+    })?;
+    Ok((door, address))
 }
 
 /// Signs the heads of every tenant whose lanes moved.

@@ -7,7 +7,9 @@
 mod card;
 mod forest;
 mod onnx;
+mod pbtxt;
 mod probe;
+pub mod repository;
 mod schema;
 
 pub use schema::{SCHEMA_BYTES_MAX, Wanted, WantedError};

@@ -76,6 +76,26 @@ type RoutedRow = (Ask, RecordId, Result<Route>);
 /// The same with its answer.
 type ComputedRow = (Ask, RecordId, Result<(Route, Answered)>);
 
+/// A batch with its answers, before it is recorded.
+struct Computed {
+    rows: Vec<ComputedRow>,
+    time_us: i64,
+    /// Per row.
+    latency_us: u64,
+}
+
+impl Computed {
+    fn entry(&self, caller: &Caller, (ask, id, answered): &ComputedRow) -> Entry {
+        let time_us = self.time_us;
+        match answered {
+            Ok((route, answered)) => {
+                decision_entry(caller, ask, route, answered, *id, time_us, self.latency_us)
+            }
+            Err(error) => refused_entry(caller, ask, error, *id, time_us),
+        }
+    }
+}
+
 impl Ops {
     /// Answers one question.
     pub async fn decide(&self, tenant: &Tenant, caller: &Caller, ask: Ask) -> Result<Decision> {
@@ -116,6 +136,52 @@ impl Ops {
         caller: &Caller,
         batch: Batch,
     ) -> Result<Vec<Result<Decision>>> {
+        let computed = self.compute_batch(tenant, batch).await?;
+        let entries = computed.rows.iter().map(|row| computed.entry(caller, row));
+        let entries = entries.collect();
+        let recorded = self.shared.ledger.append_all(tenant, entries).await?;
+        Ok(self.tell_rows(computed, recorded).collect())
+    }
+
+    /// Answers many questions or none: when a row cannot be answered, only what was refused is recorded, and the first such
+    /// row is the error. For protocols that have no place for an error beside answers.
+    pub async fn decide_whole(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        batch: Batch,
+    ) -> Result<Vec<Decision>> {
+        let computed = self.compute_batch(tenant, batch).await?;
+        let is_whole = computed
+            .rows
+            .iter()
+            .all(|(_, _, answered)| answered.is_ok());
+        let recorded = computed
+            .rows
+            .iter()
+            .filter(|(_, _, answered)| is_whole || answered.is_err());
+        let entries = recorded.map(|row| computed.entry(caller, row)).collect();
+        let recorded = self.shared.ledger.append_all(tenant, entries).await?;
+        if !is_whole {
+            return Err(first_failure(computed.rows));
+        }
+        self.tell_rows(computed, recorded).collect()
+    }
+
+    fn tell_rows(
+        &self,
+        computed: Computed,
+        recorded: Vec<Recorded>,
+    ) -> impl Iterator<Item = Result<Decision>> {
+        let latency_us = computed.latency_us;
+        let decisions = computed.rows.into_iter().zip(recorded);
+        decisions.map(move |((ask, id, answered), recorded)| {
+            let (route, answered) = answered?;
+            Ok(self.tell(ask, route, answered, id, latency_us, Some(recorded)))
+        })
+    }
+
+    async fn compute_batch(&self, tenant: &Tenant, batch: Batch) -> Result<Computed> {
         let rows = batch.rows.len();
         if rows == 0 {
             return Err(Error::NoRows);
@@ -130,23 +196,11 @@ impl Ops {
         // A thousand rows are more than a worker that answers others may be kept busy with.
         let work = move || compute_rows(routed);
         let computed = self.shared.pool.run(work).await?;
-        let latency_us = micros(started) / rows as u64;
-        let entries = computed
-            .iter()
-            .map(|(ask, id, answered)| match answered {
-                Ok((route, answered)) => {
-                    decision_entry(caller, ask, route, answered, *id, time_us, latency_us)
-                }
-                Err(error) => refused_entry(caller, ask, error, *id, time_us),
-            })
-            .collect();
-        let recorded = self.shared.ledger.append_all(tenant, entries).await?;
-        let decisions = computed.into_iter().zip(recorded);
-        let told = decisions.map(|((ask, id, answered), recorded)| {
-            let (route, answered) = answered?;
-            Ok(self.tell(ask, route, answered, id, latency_us, Some(recorded)))
-        });
-        Ok(told.collect())
+        Ok(Computed {
+            rows: computed,
+            time_us,
+            latency_us: micros(started) / rows as u64,
+        })
     }
 
     fn route_rows(&self, tenant: &Tenant, batch: Batch, time_us: i64) -> Result<Vec<RoutedRow>> {
@@ -432,6 +486,17 @@ impl Ops {
 
 fn parse(warm: &Warm, ask: &Ask) -> Result<Row> {
     warm.model.row(ask.input.expose()).map_err(Error::Refused)
+}
+
+fn first_failure(rows: Vec<ComputedRow>) -> Error {
+    let failed = rows
+        .into_iter()
+        .enumerate()
+        .find_map(|(row, (_, _, answered))| {
+            let source = Box::new(answered.err()?);
+            Some(Error::Row { row, source })
+        });
+    failed.unwrap_or(Error::Interrupted)
 }
 
 fn compute_rows(routed: Vec<RoutedRow>) -> Vec<ComputedRow> {

@@ -25,6 +25,20 @@ pub enum Error {
     Refused(#[source] Refusal),
     #[error("{rows} rows at once; at most {rows_max}")]
     TooManyRows { rows: usize, rows_max: usize },
+    #[error("row {row}")]
+    Row {
+        /// From 0.
+        row: usize,
+        #[source]
+        source: Box<Error>,
+    },
+    #[error(
+        "no version of {model} was approved for {environment}: deploy one, or give one the alias `champion`"
+    )]
+    NothingApproved {
+        model: ModelName,
+        environment: Environment,
+    },
     #[error("the batch is empty")]
     NoRows,
     #[error("the model gave an answer that is no number")]
@@ -79,7 +93,8 @@ impl Error {
             | Error::NoMatch => Class::NotFound,
             Error::Refused(_) | Error::NoRows => Class::Invalid,
             Error::TooManyRows { .. } => Class::TooLarge,
-            Error::Ambiguous => Class::Conflict,
+            Error::Ambiguous | Error::NothingApproved { .. } => Class::Conflict,
+            Error::Row { source, .. } => source.class(),
             Error::Busy { .. } => Class::Unavailable,
             Error::NoAnswer | Error::Interrupted => Class::Internal,
             Error::Unreadable { .. } | Error::SelfTest { .. } => Class::Corrupt,
@@ -96,6 +111,7 @@ impl Error {
     pub fn retry_after_ms(&self) -> Option<u64> {
         match self {
             Error::Busy { retry_after_ms } => Some(*retry_after_ms),
+            Error::Row { source, .. } => source.retry_after_ms(),
             Error::Ledger(source) => source.retry_after_ms(),
             Error::Store(source) => source.retry_after_ms(),
             _ => None,

@@ -15,6 +15,7 @@ pub mod decide;
 pub mod deploy;
 pub mod error;
 pub mod health;
+pub mod load;
 pub mod observe;
 pub mod ops;
 pub mod outcomes;

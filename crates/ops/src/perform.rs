@@ -101,7 +101,8 @@ impl Ops {
             was: now.traffic.to_string(),
             becomes: "nothing".to_owned(),
             reason: reason.to_owned(),
-            numbers: json!({}),
+            // The one that comes back when the model is loaded again.
+            numbers: json!({ "served": now.traffic.active().first().map(|share| share.version.get()) }),
             is_forced: false,
         };
         self.record_change(tenant, caller, &event, None).await?;

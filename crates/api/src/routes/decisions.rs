@@ -342,31 +342,7 @@ pub(super) async fn ask(
             count(house, &caller.tenant, &decision, took, uses_cache);
             Ok(decision)
         }
-        Err(error) => {
-            let is_recorded = is_on_record(&error);
-            let mut refusal = Refusal::from(error);
-            if is_recorded {
-                refusal = refusal.recorded();
-            }
-            let outcome = if refusal.code().status() < 500 {
-                "refused"
-            } else {
-                "failed"
-            };
-            // A name that nobody has is a stranger's choice of words, and no label.
-            let model = if refusal.code() == Code::NotFound {
-                "unknown"
-            } else {
-                model.as_str()
-            };
-            house
-                .metrics
-                .decisions
-                .of(&[model, "", environment.as_str(), outcome])
-                .add();
-            house.performance.failed(&caller.tenant, model, outcome);
-            Err(refusal)
-        }
+        Err(error) => Err(count_failure(house, caller, &model, &environment, error)),
     }
 }
 
@@ -379,7 +355,46 @@ fn is_on_record(error: &ombud_ops::Error) -> bool {
     )
 }
 
-fn count(house: &House, tenant: &Tenant, decision: &Decision, took: Duration, uses_cache: bool) {
+/// Counts a question that was not answered, and puts it into words.
+pub(crate) fn count_failure(
+    house: &House,
+    caller: &Known,
+    model: &ModelName,
+    environment: &Environment,
+    error: ombud_ops::Error,
+) -> Refusal {
+    let is_recorded = is_on_record(&error);
+    let mut refusal = Refusal::from(error);
+    if is_recorded {
+        refusal = refusal.recorded();
+    }
+    let outcome = if refusal.code().status() < 500 {
+        "refused"
+    } else {
+        "failed"
+    };
+    // A name that nobody has is a stranger's choice of words, and no label.
+    let model = if refusal.code() == Code::NotFound {
+        "unknown"
+    } else {
+        model.as_str()
+    };
+    house
+        .metrics
+        .decisions
+        .of(&[model, "", environment.as_str(), outcome])
+        .add();
+    house.performance.failed(&caller.tenant, model, outcome);
+    refusal
+}
+
+pub(crate) fn count(
+    house: &House,
+    tenant: &Tenant,
+    decision: &Decision,
+    took: Duration,
+    uses_cache: bool,
+) {
     let version = decision.version.get().to_string();
     let (model, environment) = (decision.model.as_str(), decision.environment.as_str());
     house
@@ -402,7 +417,7 @@ fn count(house: &House, tenant: &Tenant, decision: &Decision, took: Duration, us
     house.performance.answered(tenant, decision, took);
 }
 
-async fn version_of(
+pub(crate) async fn version_of(
     house: &House,
     caller: &Known,
     model: &ModelName,
@@ -446,7 +461,7 @@ fn clear(input: &RawValue) -> Clear {
     Clear::new(input.get().as_bytes().to_vec())
 }
 
-pub(super) fn subject_of(subject: Option<String>) -> Result<Option<Subject>, Refusal> {
+pub(crate) fn subject_of(subject: Option<String>) -> Result<Option<Subject>, Refusal> {
     match subject {
         Some(empty) if empty.is_empty() => {
             Err(

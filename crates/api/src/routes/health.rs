@@ -1,6 +1,7 @@
 //! Whether the server lives, whether it can answer, and what it has counted.
 
 use crate::house::House;
+use crate::machine;
 use crate::metrics;
 use crate::time::{now_us, text};
 use axum::Json;
@@ -95,11 +96,15 @@ async fn counted(State(house): State<House>) -> Response {
             queue.bytes as f64,
         ),
     ];
-    (
-        [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
-        house.metrics.write(&gauges),
-    )
-        .into_response()
+    let mut text = house.metrics.write(&gauges);
+    house.statistics.write(&mut text);
+    machine::write(&mut text);
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+/// Whether requests can be answered.
+pub async fn is_well(house: &House) -> bool {
+    look(house).await.status == "healthy"
 }
 
 async fn look(house: &House) -> HealthView {

@@ -670,7 +670,7 @@ async fn alias_view(
 }
 
 /// An environment by its name, as a fault of a field when it is none.
-pub(super) fn environment(name: &str) -> Result<Environment, Refusal> {
+pub(crate) fn environment(name: &str) -> Result<Environment, Refusal> {
     Environment::new(name).map_err(|_| {
         Fault::new(
             "environment",

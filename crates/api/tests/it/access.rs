@@ -3,6 +3,7 @@
 use crate::support::{Open, call, get};
 use axum::http::{Method, StatusCode};
 use ombud_api::access::Access;
+use ombud_api::grpc;
 use ombud_api::routes::{self, ACCESS};
 use ombud_store::Role;
 use std::collections::BTreeSet;
@@ -54,13 +55,9 @@ async fn every_route_lets_in_exactly_the_roles_that_the_table_names() {
             let answer = open
                 .call(call(method.clone(), &at).key(&key).raw(b"{}".to_vec()))
                 .await;
-            let is_forbidden =
-                answer.status == StatusCode::FORBIDDEN && answer.json()["code"] == "forbidden";
             // A route for persons only refuses a key for another reason, in its own words.
-            let is_about_roles = is_forbidden
-                && answer.json()["detail"]
-                    .as_str()
-                    .is_some_and(|detail| detail.contains("right"));
+            let is_about_roles =
+                answer.status == StatusCode::FORBIDDEN && answer.words().contains("right");
             assert_eq!(
                 is_about_roles, !is_allowed,
                 "{method} {path} as {role}: {answer}"
@@ -94,6 +91,34 @@ async fn a_stranger_is_let_in_nowhere_but_at_the_public_routes() {
             } else {
                 answer.refused("unauthenticated");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_method_of_grpc_lets_in_exactly_the_roles_that_its_table_names() {
+    let open = Open::new().await;
+    let mut callers = vec![(None, "16")];
+    for role in Role::ALL {
+        callers.push((Some((role, open.key(role).await)), "7"));
+    }
+    for (caller, refused) in &callers {
+        for (method, access) in grpc::ACCESS {
+            let mut asked = call(Method::POST, &format!("/{}/{method}", grpc::SERVICE)).grpc();
+            let is_allowed = match (access, caller) {
+                (Access::Public, _) => true,
+                (_, None) => false,
+                (Access::Known, Some(_)) => true,
+                (Access::Needs(right), Some((role, _))) => right.grant().roles.contains(role),
+            };
+            if let Some((_, key)) = caller {
+                asked = asked.key(key);
+            }
+            let answer = open.call(asked).await;
+            assert_eq!(answer.status, StatusCode::OK, "{method}: {answer}");
+            let status = answer.headers.get("grpc-status");
+            let is_refused = status.is_some_and(|status| status == refused);
+            assert_eq!(is_refused, !is_allowed, "{method} as {caller:?}: {answer}");
         }
     }
 }
@@ -136,6 +161,10 @@ fn concrete(path: &str) -> String {
         ("{login}", "nobody"),
         ("{name}", "nothing"),
         ("{type}", "nothing"),
+        ("{repository}", "any"),
+        ("{model}/", "nothing/"),
+        ("{model}", "nothing:predict"),
+        ("{label}", "stable:predict"),
         ("{version}", "1"),
         ("{environment}", "production"),
         ("{alias}", "champion"),

@@ -1,5 +1,7 @@
 //! `ombud import`: a model of another tool becomes a bundle like any other.
 
+mod repository;
+
 use super::Outcome;
 use crate::console::Console;
 use crate::failure::{Failure, chain};
@@ -26,6 +28,8 @@ Examples:
   ombud import lightgbm churn.txt --name churn --target left
   ombud import sklearn churn.onnx --name churn --schema churn.toml --json
   ombud import onnx net.onnx --name vitals --schema vitals.json
+  ombud import triton /srv/model_repository          (every model and version it can read)
+  ombud import mlserver /srv/models --name churn
 
 What the files are made with, in Python:
   xgboost    booster.save_model(\"churn.ubj\")            (or .json; XGBoost 2 or later)
@@ -43,11 +47,13 @@ or is the JSON that a manifest has under \"schema\". docs/portable.md has the wh
 pub struct Arguments {
     /// What the file is
     pub format: ImportFormat,
-    /// The model file
+    /// The model file; for triton and mlserver, their folder
+    #[arg(value_name = "FILE|DIR")]
     pub file: PathBuf,
-    /// The model's name here: small letters, digits, `_` and `-`
-    #[arg(long, value_name = "NAME")]
-    pub name: String,
+    /// The model's name here: small letters, digits, `_` and `-`. For triton and mlserver: only this model
+    #[arg(long, value_name = "NAME", required_if_eq_any = [
+        ("format", "xgboost"), ("format", "lightgbm"), ("format", "sklearn"), ("format", "onnx")])]
+    pub name: Option<String>,
     /// What is known beyond the file: names, types, classes (TOML or JSON)
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
@@ -76,11 +82,19 @@ pub enum ImportFormat {
     Sklearn,
     /// An ONNX file
     Onnx,
+    /// A model repository of Triton: MODEL/VERSION/model.onnx
+    Triton,
+    /// A folder of MLServer: model-settings.json
+    Mlserver,
 }
 
 /// Reads, understands, keeps.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure> {
-    let name = ModelName::new(&arguments.name).map_err(|error| {
+    let Some(format) = arguments.format.room() else {
+        return repository::run(arguments, console);
+    };
+    let name = arguments.name.as_deref().unwrap_or_default();
+    let name = ModelName::new(name).map_err(|error| {
         Failure::invalid(error.to_string(), "give a name like --name claim_outcome")
     })?;
     super::train::check_out(&arguments.out)?;
@@ -101,7 +115,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
         out: &arguments.out,
         key: key.as_ref(),
     };
-    let imported = import::import(arguments.format.room(), &bytes, &options)
+    let imported = import::import(format, &bytes, &options)
         .map_err(|error| Failure::from(error).about(&arguments.file))?;
     if console.is_json {
         console.print_json(&as_json(&imported))?;
@@ -112,11 +126,13 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
 }
 
 impl ImportFormat {
-    fn room(self) -> Format {
+    /// What the file is; none for a folder of many.
+    fn room(self) -> Option<Format> {
         match self {
-            ImportFormat::Xgboost => Format::Xgboost,
-            ImportFormat::Lightgbm => Format::Lightgbm,
-            ImportFormat::Sklearn | ImportFormat::Onnx => Format::Onnx,
+            ImportFormat::Xgboost => Some(Format::Xgboost),
+            ImportFormat::Lightgbm => Some(Format::Lightgbm),
+            ImportFormat::Sklearn | ImportFormat::Onnx => Some(Format::Onnx),
+            ImportFormat::Triton | ImportFormat::Mlserver => None,
         }
     }
 }

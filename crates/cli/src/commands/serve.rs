@@ -102,7 +102,8 @@ fn tell(
             |first| json!({ "login": first.login, "password": *first.password, "key": *first.key }),
         );
         return console.print_json(&json!({
-            "url": url, "address": server.address().to_string(), "version": env!("CARGO_PKG_VERSION"),
+            "url": url, "address": server.address().to_string(),
+            "grpc_address": server.grpc_address().map(|address| address.to_string()), "version": env!("CARGO_PKG_VERSION"),
             "folder": house.config.storage.folder.display().to_string(), "first_start": first,
         }));
     }
@@ -110,6 +111,9 @@ fn tell(
         "Ombud {} serves at {url}\n  reference  {url}/docs/",
         env!("CARGO_PKG_VERSION")
     ))?;
+    if let Some(address) = server.grpc_address() {
+        console.print(&format!("  gRPC       {address}"))?;
+    }
     let key = match first {
         Some(first) => {
             console.print(&format!(

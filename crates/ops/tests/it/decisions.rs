@@ -17,6 +17,7 @@ promises! {
     a_try_that_died_before_its_record_is_taken_up_under_its_id,
     a_refused_try_gives_its_key_back,
     a_batch_has_errors_beside_answers,
+    a_batch_that_is_answered_whole_or_not_at_all_names_the_row,
     a_ledger_that_cannot_write_refuses_decisions,
     an_answer_may_leave_before_its_record_where_the_deployment_says_so,
     a_shadow_sees_the_same_rows_and_answers_nobody,
@@ -271,6 +272,24 @@ async fn a_batch_has_errors_beside_answers(house: &House) {
         .await
         .unwrap_err();
     assert_eq!(refused.class(), Class::Invalid);
+}
+
+async fn a_batch_that_is_answered_whole_or_not_at_all_names_the_row(house: &House) {
+    house.serving().await;
+    let good = case(1).0.to_string();
+    let whole = async |rows| {
+        let batch = batch(rows);
+        house.ops.decide_whole(&acme(), &caller(), batch).await
+    };
+    let error = whole(vec![row(&good), row(r#"{"severity":7}"#), row(&good)]).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Row { row: 1, .. }), "{error}");
+    assert_eq!(error.class(), Class::Invalid);
+    assert_eq!(house.records(Kind::Decision).await.len(), 0);
+    assert_eq!(house.records(Kind::Refused).await.len(), 1);
+    let told = whole(vec![row(&good), row(&good)]).await.unwrap();
+    assert_eq!(told[1].answer.prediction, case(1).1);
+    assert_eq!(house.records(Kind::Decision).await.len(), 2);
 }
 
 async fn a_ledger_that_cannot_write_refuses_decisions(house: &House) {

@@ -21,6 +21,7 @@ promises! {
     a_swapped_bundle_is_not_put_to_work,
     of_two_orders_at_once_the_loser_is_on_record,
     a_withdrawn_model_answers_nobody,
+    a_model_is_loaded_when_somebody_approved_it,
 }
 
 /// Ids sort by milliseconds, so events that are to be in order are that far apart.
@@ -312,4 +313,41 @@ async fn a_withdrawn_model_answers_nobody(house: &House) {
         .withdraw(&acme(), &caller(), &claims(), &production, "retired")
         .await;
     assert_eq!(twice.unwrap_err().class(), Class::NotFound);
+}
+
+async fn a_model_is_loaded_when_somebody_approved_it(house: &House) {
+    house.register(2).await;
+    let production = Environment::production();
+    let load = async || {
+        house
+            .ops
+            .load(&acme(), &caller(), &claims(), &production)
+            .await
+    };
+    let refused = load().await.unwrap_err();
+    assert_eq!(
+        refused.class(),
+        Class::Conflict,
+        "registering is not approving"
+    );
+    house.order(deploy(1)).await.unwrap();
+    house.time.pass(MILLISECOND_US);
+    assert_eq!(load().await.unwrap().revision, 1, "it is at work already");
+    house
+        .ops
+        .withdraw(&acme(), &caller(), &claims(), &production, "retired")
+        .await
+        .unwrap();
+    house.time.pass(MILLISECOND_US);
+    let back = load().await.unwrap();
+    assert_eq!(
+        back.traffic.active()[0].version,
+        version(1),
+        "and not the newest"
+    );
+    house
+        .ops
+        .decide(&acme(), &caller(), asking(|_| {}))
+        .await
+        .unwrap();
 }

@@ -1,0 +1,338 @@
+//! The doors of MLflow's scoring server (`/invocations`, `/ping`) and of TensorFlow Serving's REST (`/v1/models/…:predict`).
+//!
+//! Both send rows as plain JSON. What they get is what their clients read, and beside it the ids of the decisions, because a
+//! decision without one can be neither explained nor judged later.
+
+use super::body::Opened;
+use super::{Where, is_ready};
+use crate::access::Right;
+use crate::extract::{Known, Path, Query};
+use crate::house::House;
+use crate::inference::{Found, Place, Questions, find, score};
+use crate::refusal::{Code, Refusal};
+use crate::request::{self, Origin};
+use crate::routes::decisions::{IDEMPOTENCY_KEY, VersionWish};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::{Extension, Json};
+use ombud_oip::Rows;
+use ombud_oip::scoring::Scoring;
+use ombud_ops::Decision;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::time::Instant;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The verb of TensorFlow Serving that is answered; `:classify` and `:regress` take examples in a form of their own.
+const PREDICT: &str = ":predict";
+
+/// Rows to be scored, described; they are read by the formats themselves. One of the four is needed.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ScoreWish {
+    /// `columns` and `data`, as pandas writes them with `orient="split"`.
+    #[schema(value_type = Option<Object>)]
+    pub dataframe_split: Option<Value>,
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub dataframe_records: Option<Vec<Value>>,
+    /// Rows by name, or values in the features' order.
+    #[schema(value_type = Option<Vec<Value>>)]
+    pub instances: Option<Vec<Value>>,
+    /// Columns by name, or rows.
+    #[schema(value_type = Option<Value>)]
+    pub inputs: Option<Value>,
+    /// `environment`.
+    #[schema(value_type = Option<Object>)]
+    pub params: Option<Value>,
+}
+
+/// Predictions, in the order of the rows.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ScoredView {
+    /// The class, segment, number or list of labels of each row.
+    pub predictions: Vec<Value>,
+    /// What an outcome or an auditor names.
+    pub decision_ids: Vec<String>,
+    pub model_version: String,
+}
+
+/// Which model is scored with.
+#[derive(Debug, Default, Deserialize)]
+pub struct Which {
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    environment: Option<String>,
+}
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<House> {
+    OpenApiRouter::new()
+        .routes(routes!(ping))
+        .routes(routes!(invocations))
+        .routes(routes!(model_status))
+        .routes(routes!(predict))
+        .routes(routes!(predict_version))
+        .routes(routes!(predict_label))
+}
+
+/// Whether the server lives, as MLflow's scoring server is asked
+#[utoipa::path(get, path = "/ping", tag = "inference", security(()), responses((status = 200, description = "It lives.", body = String, content_type = "text/plain")))]
+async fn ping() -> &'static str {
+    "\n"
+}
+
+/// Score rows as MLflow's scoring server does
+#[utoipa::path(post, path = "/invocations", tag = "inference", request_body = ScoreWish,
+    params(("model" = Option<String>, Query, description = "The model; not needed where only one is deployed."), ("environment" = Option<String>, Query, description = "Default: `production`.")),
+    responses((status = 200, description = "Predictions, on record.", body = ScoredView)))]
+async fn invocations(
+    State(house): State<House>,
+    caller: Known,
+    Extension(origin): Extension<Origin>,
+    Query(which): Query<Which>,
+    headers: HeaderMap,
+    body: Opened,
+) -> Result<Json<ScoredView>, Refusal> {
+    let environment = which.environment.map(Value::from);
+    let model = match which.model {
+        Some(model) => model,
+        None => only_model(&house, &caller)?,
+    };
+    let asked = Asked {
+        model: &model,
+        version: None,
+        environment,
+    };
+    let (_, _, decisions) = answer(&house, &caller, &origin, asked, &headers, &body).await?;
+    let predictions = decisions
+        .iter()
+        .map(|decision| decision.answer.prediction.clone());
+    Ok(Json(ScoredView {
+        predictions: predictions.collect(),
+        decision_ids: ids(&decisions),
+        model_version: version_of(&decisions),
+    }))
+}
+
+/// How a model is, as TensorFlow Serving and KServe's first protocol are asked
+#[utoipa::path(get, path = "/v1/models/{model}", tag = "inference", params(("model" = String, Path, description = "The model's name.")),
+    responses((status = 200, description = "Its versions and their states.", body = Object)))]
+async fn model_status(
+    State(house): State<House>,
+    caller: Known,
+    Path(name): Path<String>,
+    Query(at): Query<Where>,
+) -> Result<Json<Value>, Refusal> {
+    let environment = at.environment.clone().map(Value::from);
+    let ready = is_ready(&house, &caller, &name, "", at).await?;
+    let versions = match Place::of(&name, "", environment.as_ref()) {
+        Ok(place) if ready => {
+            super::versions(&find(&house, &caller, Right::SeeModels, place).await?)
+        }
+        _ => Vec::new(),
+    };
+    let status = |version: &String| json!({ "version": version, "state": "AVAILABLE", "status": { "error_code": "OK", "error_message": "" } });
+    let states: Vec<Value> = versions.iter().map(status).collect();
+    Ok(Json(
+        json!({ "name": name, "ready": ready, "model_version_status": states }),
+    ))
+}
+
+/// Predict as TensorFlow Serving does
+#[utoipa::path(post, path = "/v1/models/{model}", tag = "inference", request_body = ScoreWish,
+    params(("model" = String, Path, description = "The model's name, then `:predict`.")),
+    responses((status = 200, description = "`predictions` for `instances`, `outputs` for `inputs`; on record.", body = Object)))]
+async fn predict(
+    State(house): State<House>,
+    caller: Known,
+    Extension(origin): Extension<Origin>,
+    Path(call): Path<String>,
+    headers: HeaderMap,
+    body: Opened,
+) -> Result<Json<Value>, Refusal> {
+    let asked = Asked {
+        model: verb(&call).await?,
+        version: None,
+        environment: None,
+    };
+    predicted(&house, &caller, &origin, asked, &headers, &body).await
+}
+
+/// Predict with a version of the deployment
+#[utoipa::path(post, path = "/v1/models/{model}/versions/{version}", tag = "inference", request_body = ScoreWish,
+    params(("model" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's number, then `:predict`.")),
+    responses((status = 200, description = "`predictions` for `instances`, `outputs` for `inputs`; on record.", body = Object)))]
+async fn predict_version(
+    State(house): State<House>,
+    caller: Known,
+    Extension(origin): Extension<Origin>,
+    Path((model, call)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Opened,
+) -> Result<Json<Value>, Refusal> {
+    let asked = Asked {
+        model: &model,
+        version: Some(verb(&call).await?),
+        environment: None,
+    };
+    predicted(&house, &caller, &origin, asked, &headers, &body).await
+}
+
+/// Predict with the version that a label or an alias names
+#[utoipa::path(post, path = "/v1/models/{model}/labels/{label}", tag = "inference", request_body = ScoreWish,
+    params(("model" = String, Path, description = "The model's name."), ("label" = String, Path, description = "A label or an alias, then `:predict`.")),
+    responses((status = 200, description = "`predictions` for `instances`, `outputs` for `inputs`; on record.", body = Object)))]
+async fn predict_label(
+    State(house): State<House>,
+    caller: Known,
+    Extension(origin): Extension<Origin>,
+    Path((model, call)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Opened,
+) -> Result<Json<Value>, Refusal> {
+    let asked = Asked {
+        model: &model,
+        version: Some(verb(&call).await?),
+        environment: None,
+    };
+    predicted(&house, &caller, &origin, asked, &headers, &body).await
+}
+
+struct Asked<'a> {
+    model: &'a str,
+    version: Option<&'a str>,
+    environment: Option<Value>,
+}
+
+async fn answer(
+    house: &House,
+    caller: &Known,
+    origin: &Origin,
+    asked: Asked<'_>,
+    headers: &HeaderMap,
+    body: &Opened,
+) -> Result<(Found, bool, Vec<Decision>), Refusal> {
+    let started = Instant::now();
+    let model = ombud_core::ModelName::new(asked.model).ok();
+    let read = read(house, caller, asked, headers, body).await;
+    let (found, is_by_column, questions) = match read {
+        Ok(read) => read,
+        Err(refusal) => return Err(house.record_refusal(caller, origin, model, refusal).await),
+    };
+    let decisions = score(house, caller, origin, &found, questions, started).await?;
+    Ok((found, is_by_column, decisions))
+}
+
+async fn read(
+    house: &House,
+    caller: &Known,
+    asked: Asked<'_>,
+    headers: &HeaderMap,
+    body: &Opened,
+) -> Result<(Found, bool, Questions), Refusal> {
+    let mut place = Place::of(asked.model, "", asked.environment.as_ref())?;
+    place.version = asked.version.map(|text| VersionWish::Text(text.to_owned()));
+    let found = find(house, caller, Right::Decide, place).await?;
+    let rows_max = house.config.limits.rows_max;
+    let scoring = Scoring::read(found.warm.model.schema(), &body.bytes, rows_max)?;
+    if scoring.parameters.contains_key("environment") && asked.environment.is_none() {
+        return Err(Refusal::malformed(
+            "say the environment in the query: `?environment=…`",
+        ));
+    }
+    let key = headers
+        .get(IDEMPOTENCY_KEY)
+        .and_then(|key| key.to_str().ok());
+    let questions = Questions {
+        rows: Rows {
+            rows: scoring.rows,
+            subjects: Vec::new(),
+        },
+        explain: false,
+        idempotency_key: key.map(str::to_owned),
+    };
+    Ok((found, scoring.is_by_column, questions))
+}
+
+async fn predicted(
+    house: &House,
+    caller: &Known,
+    origin: &Origin,
+    asked: Asked<'_>,
+    headers: &HeaderMap,
+    body: &Opened,
+) -> Result<Json<Value>, Refusal> {
+    let (found, is_by_column, decisions) =
+        answer(house, caller, origin, asked, headers, body).await?;
+    let classes = found.warm.model.manifest().outputs.names();
+    let scores = |decision: &Decision| {
+        let answer = &decision.answer;
+        match classes {
+            [] => answer.prediction.clone(),
+            names => names
+                .iter()
+                .map(|name| answer.probabilities.get(name).copied())
+                .collect(),
+        }
+    };
+    let scores: Vec<Value> = decisions.iter().map(scores).collect();
+    let labels: Vec<&Value> = decisions
+        .iter()
+        .map(|decision| &decision.answer.prediction)
+        .collect();
+    let ids = ids(&decisions);
+    if is_by_column {
+        let outputs = json!({ "scores": scores, "labels": labels, "decision_ids": ids });
+        return Ok(Json(json!({ "outputs": outputs })));
+    }
+    Ok(Json(json!({
+        "predictions": scores, "labels": labels, "classes": classes, "decision_ids": ids,
+        "model_version": version_of(&decisions),
+    })))
+}
+
+/// What stands before the verb.
+async fn verb(call: &str) -> Result<&str, Refusal> {
+    match call.strip_suffix(PREDICT) {
+        Some(named) => Ok(named),
+        None => Err(request::no_such_route().await),
+    }
+}
+
+/// The model that is meant when nobody says: the one of the settings, or the only one that the caller may ask.
+fn only_model(house: &House, caller: &Known) -> Result<String, Refusal> {
+    let named = &house.config.inference.default_model;
+    if !named.is_empty() {
+        return Ok(named.clone());
+    }
+    let live = house.ops.routing().all_live(&caller.tenant);
+    let mut names: Vec<&str> = live
+        .iter()
+        .map(|live| &live.deployment.model)
+        .filter(|model| caller.sees(model))
+        .map(ombud_core::ModelName::as_str)
+        .collect();
+    names.dedup();
+    match names.as_slice() {
+        [one] => Ok((*one).to_owned()),
+        [] => Err(Refusal::new(Code::NotFound, "nothing is deployed")),
+        _ => Err(Refusal::malformed("several models are deployed")
+            .hint("say which: `/invocations?model=NAME`, or set `inference.default_model`")),
+    }
+}
+
+fn ids(decisions: &[Decision]) -> Vec<String> {
+    decisions
+        .iter()
+        .map(|decision| decision.id.to_string())
+        .collect()
+}
+
+fn version_of(decisions: &[Decision]) -> String {
+    let first = decisions.first();
+    first
+        .map(|decision| decision.version.to_string())
+        .unwrap_or_default()
+}
