@@ -15,6 +15,7 @@ mod data;
 mod duel;
 mod files;
 mod measure;
+mod mlflow;
 pub mod python;
 mod quality;
 mod report;
@@ -40,6 +41,8 @@ pub enum Bench {
     Cluster,
     /// Answer whole files beside pandas or polars with XGBoost
     Files,
+    /// Log metrics and search runs beside MLflow's own server
+    Mlflow,
     /// Quality on the data sets of ../shared/data beside the scikit-learn references
     Quality,
 }
@@ -54,6 +57,7 @@ impl Bench {
             Self::Text => "text",
             Self::Cluster => "cluster",
             Self::Files => "files",
+            Self::Mlflow => "mlflow",
             Self::Quality => "quality",
         }
     }
@@ -68,6 +72,7 @@ pub fn run(bench: Bench, rounds: usize, house: &House) -> Result<ExitCode> {
         Bench::Text => duel::run(&topics::TEXT, rounds.max(1), house)?,
         Bench::Cluster => duel::run(&topics::CLUSTER, rounds.max(1), house)?,
         Bench::Files => files::run(rounds.max(1), house)?,
+        Bench::Mlflow => mlflow::run(rounds.max(1), house)?,
         Bench::Quality => quality::run(house)?,
     };
     report.notes.push(machine());

@@ -21,6 +21,7 @@ pub enum RouteClass {
     Reads,
     Changes,
     SignIns,
+    Runs,
 }
 
 /// What is left of a limit.
@@ -37,7 +38,7 @@ pub struct Allowance {
 /// The buckets of everybody.
 #[derive(Debug)]
 pub struct RateLimits {
-    per_minute: [u32; 4],
+    per_minute: [u32; 5],
     started: Instant,
     shards: Vec<Mutex<HashMap<(RouteClass, String), Duration>>>,
 }
@@ -51,6 +52,7 @@ impl RateLimits {
                 limits.reads_per_minute,
                 limits.changes_per_minute,
                 limits.sign_ins_per_minute,
+                limits.runs_per_minute,
             ],
             started: Instant::now(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -151,6 +153,7 @@ impl RouteClass {
             RouteClass::Reads => "reads",
             RouteClass::Changes => "changes",
             RouteClass::SignIns => "sign-ins",
+            RouteClass::Runs => "reads and changes of runs",
         }
     }
 }

@@ -7,7 +7,10 @@ use crate::database::{Database, Transaction, values};
 use crate::error::{Error, Result};
 
 /// Numbered from 1; a migration that has shipped is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_store.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_store.sql"),
+    include_str!("../migrations/0002_tracking.sql"),
+];
 /// Held on PostgreSQL while tables are created or changed. The ledger has a number of its own.
 const MIGRATION_LOCK: i64 = 0x6f6d_6275_6402;
 

@@ -20,6 +20,11 @@ pub fn ready(house: &House, name: &str, requirements: &Path) -> Result<PathBuf> 
         println!("using {INTERPRETER} instead of target/{name}");
         return Ok(PathBuf::from(python));
     }
+    ready_of_its_own(house, name, requirements)
+}
+
+/// The same, also when an interpreter is named: its packages are others.
+pub fn ready_of_its_own(house: &House, name: &str, requirements: &Path) -> Result<PathBuf> {
     let folder = house.target.join(name);
     let python = folder.join("bin/python");
     let stamp = folder.join("complete.txt");

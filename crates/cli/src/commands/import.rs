@@ -1,9 +1,12 @@
 //! `ombud import`: a model of another tool becomes a bundle like any other.
 
+mod mlflow;
+
 use super::Outcome;
 use crate::console::Console;
 use crate::failure::{Failure, chain};
 use crate::keys;
+use crate::settings::Settings;
 use clap::{Args, ValueEnum};
 use ombud_core::{Class, ModelName};
 use ombud_learn::import::{
@@ -26,6 +29,7 @@ Examples:
   ombud import lightgbm churn.txt --name churn --target left
   ombud import sklearn churn.onnx --name churn --schema churn.toml --json
   ombud import onnx net.onnx --name vitals --schema vitals.json
+  ombud import mlflow http://127.0.0.1:5000          (everything it has, into the house here; again goes on)
 
 What the files are made with, in Python:
   xgboost    booster.save_model(\"churn.ubj\")            (or .json; XGBoost 2 or later)
@@ -43,11 +47,16 @@ or is the JSON that a manifest has under \"schema\". docs/portable.md has the wh
 pub struct Arguments {
     /// What the file is
     pub format: ImportFormat,
-    /// The model file
+    /// The model file; for mlflow, the address of its server
+    #[arg(value_name = "FILE|URI")]
     pub file: PathBuf,
     /// The model's name here: small letters, digits, `_` and `-`
-    #[arg(long, value_name = "NAME")]
-    pub name: String,
+    #[arg(long, value_name = "NAME", required_if_eq_any = [
+        ("format", "xgboost"), ("format", "lightgbm"), ("format", "sklearn"), ("format", "onnx")])]
+    pub name: Option<String>,
+    /// For mlflow: the house that takes it in
+    #[command(flatten)]
+    pub settings: Settings,
     /// What is known beyond the file: names, types, classes (TOML or JSON)
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
@@ -76,11 +85,18 @@ pub enum ImportFormat {
     Sklearn,
     /// An ONNX file
     Onnx,
+    /// A running MLflow server: experiments, runs, registry, files
+    Mlflow,
 }
 
 /// Reads, understands, keeps.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure> {
-    let name = ModelName::new(&arguments.name).map_err(|error| {
+    let Some(format) = arguments.format.room() else {
+        let uri = arguments.file.to_string_lossy();
+        return mlflow::run(&uri, &arguments.settings, console);
+    };
+    let name = arguments.name.as_deref().unwrap_or_default();
+    let name = ModelName::new(name).map_err(|error| {
         Failure::invalid(error.to_string(), "give a name like --name claim_outcome")
     })?;
     super::train::check_out(&arguments.out)?;
@@ -101,7 +117,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
         out: &arguments.out,
         key: key.as_ref(),
     };
-    let imported = import::import(arguments.format.room(), &bytes, &options)
+    let imported = import::import(format, &bytes, &options)
         .map_err(|error| Failure::from(error).about(&arguments.file))?;
     if console.is_json {
         console.print_json(&as_json(&imported))?;
@@ -112,11 +128,13 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
 }
 
 impl ImportFormat {
-    fn room(self) -> Format {
+    /// What the file is; none for a server.
+    fn room(self) -> Option<Format> {
         match self {
-            ImportFormat::Xgboost => Format::Xgboost,
-            ImportFormat::Lightgbm => Format::Lightgbm,
-            ImportFormat::Sklearn | ImportFormat::Onnx => Format::Onnx,
+            ImportFormat::Xgboost => Some(Format::Xgboost),
+            ImportFormat::Lightgbm => Some(Format::Lightgbm),
+            ImportFormat::Sklearn | ImportFormat::Onnx => Some(Format::Onnx),
+            ImportFormat::Mlflow => None,
         }
     }
 }
