@@ -8,6 +8,7 @@
 pub mod access;
 pub mod auth;
 pub mod config;
+pub mod dialect;
 pub mod docs;
 pub mod extract;
 pub mod house;
@@ -26,5 +27,6 @@ pub mod wire;
 
 pub use access::{Access, Caller, Permit, Right};
 pub use config::{Config, ConfigError, Sources};
+pub use dialect::Dialect;
 pub use house::House;
 pub use refusal::{Code, Refusal};

@@ -1,10 +1,11 @@
 //! Every way a request can end without doing what it asked: one vocabulary, told over HTTP and gRPC alike.
 //!
-//! A [`Code`] is stable and has a page in `docs/errors/`; it alone decides the HTTP status, the gRPC code and the title.
+//! A [`Code`] is stable and has a page in `docs/errors/`; it alone decides the HTTP status, the gRPC code and the title. In
+//! which words it is told is [`crate::dialect`]'s matter: the protocols that others wrote have words of their own.
 //! Rooms below speak in classes and in errors of their own, which are turned into a [`Refusal`] here and nowhere else.
 //! What the caller can mend is told; what only we can mend is logged under the request's id and not told.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ombud_core::{Class, Fault};
 use serde::Serialize;
@@ -19,7 +20,8 @@ pub const PAGES: &str = "urn:ombud:error:";
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 macro_rules! codes {
-    ($( $(#[doc = $about:literal])+ $Code:ident: $name:literal, $status:literal, $grpc:ident, $title:literal; )+) => {
+    ($( $(#[doc = $about:literal])+ $Code:ident: $name:literal, $status:literal, $grpc:ident, $inference:literal, $mlflow:literal, $mlflow_status:literal,
+        $title:literal; )+) => {
         /// Why a request was refused; stable, with a page in `docs/errors/`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code { $( $(#[doc = $about])+ $Code, )+ }
@@ -43,6 +45,16 @@ macro_rules! codes {
                 match self { $( Code::$Code => Grpc::$grpc, )+ }
             }
 
+            /// The HTTP status where the Open Inference Protocol is spoken.
+            pub fn inference(self) -> u16 {
+                match self { $( Code::$Code => $inference, )+ }
+            }
+
+            /// The name and the HTTP status where MLflow's protocol is spoken; its clients branch on the name.
+            pub fn mlflow(self) -> (&'static str, u16) {
+                match self { $( Code::$Code => ($mlflow, $mlflow_status), )+ }
+            }
+
             /// A short sentence, the same for every refusal of this code.
             pub fn title(self) -> &'static str {
                 match self { $( Code::$Code => $title, )+ }
@@ -56,55 +68,56 @@ macro_rules! codes {
     };
 }
 
+// Name, HTTP status, gRPC code; the status where inference is spoken; the name and status where MLflow is; title.
 codes! {
     /// The request's body, query or path cannot be read at all: it is no JSON, a field has the wrong type, or a name is
     /// none. Read `detail`, mend the request, send it again.
-    Malformed: "malformed", 400, InvalidArgument, "The request cannot be read";
+    Malformed: "malformed", 400, InvalidArgument, 400, "INVALID_PARAMETER_VALUE", 400, "The request cannot be read";
     /// The request can be read, but one or more fields cannot be accepted. `errors` lists every one of them with what
     /// came, what is allowed and the nearest right name. Mend them all, send it again.
-    FieldsAtFault: "fields-at-fault", 400, InvalidArgument, "Fields cannot be accepted";
+    FieldsAtFault: "fields-at-fault", 400, InvalidArgument, 400, "INVALID_PARAMETER_VALUE", 400, "Fields cannot be accepted";
     /// Nobody is known to have sent this: there is no key, session or token, or it is expired, withdrawn or unknown.
     /// Send `Authorization: Bearer omb_…`, or sign in.
-    Unauthenticated: "unauthenticated", 401, Unauthenticated, "Nobody is known to have sent this";
+    Unauthenticated: "unauthenticated", 401, Unauthenticated, 401, "UNAUTHENTICATED", 401, "Nobody is known to have sent this";
     /// You are known and may not do this. `detail` names the right that is missing; `docs/roles.md` says which roles have
     /// it, and an admin can give you one.
-    Forbidden: "forbidden", 403, PermissionDenied, "You may not do this";
+    Forbidden: "forbidden", 403, PermissionDenied, 403, "PERMISSION_DENIED", 403, "You may not do this";
     /// A request by a session's cookie came without its token in `x-csrf-token`, so it may come from another page.
-    CrossSite: "cross-site", 403, PermissionDenied, "The session's token is missing";
+    CrossSite: "cross-site", 403, PermissionDenied, 403, "PERMISSION_DENIED", 403, "The session's token is missing";
     /// Nothing is at this path. `openapi.json` lists every path there is.
-    NoSuchRoute: "no-such-route", 404, Unimplemented, "Nothing is at this path";
+    NoSuchRoute: "no-such-route", 404, Unimplemented, 404, "ENDPOINT_NOT_FOUND", 404, "Nothing is at this path";
     /// What was named does not exist, or is not yours to see.
-    NotFound: "not-found", 404, NotFound, "What was named does not exist";
+    NotFound: "not-found", 404, NotFound, 404, "RESOURCE_DOES_NOT_EXIST", 404, "What was named does not exist";
     /// The path exists and does not take this method. `Allow` lists those it takes.
-    MethodNotAllowed: "method-not-allowed", 405, Unimplemented, "This path does not take this method";
+    MethodNotAllowed: "method-not-allowed", 405, Unimplemented, 405, "BAD_REQUEST", 405, "This path does not take this method";
     /// It exists already, changed meanwhile, or is in a state that does not allow this.
-    Conflict: "conflict", 409, AlreadyExists, "It is not in a state that allows this";
+    Conflict: "conflict", 409, AlreadyExists, 409, "RESOURCE_ALREADY_EXISTS", 400, "It is not in a state that allows this";
     /// The same `Idempotency-Key` came with another request before. Use a new key for a new request.
-    IdempotencyConflict: "idempotency-conflict", 409, FailedPrecondition, "This key was used for another request";
+    IdempotencyConflict: "idempotency-conflict", 409, FailedPrecondition, 409, "RESOURCE_CONFLICT", 409, "This key was used for another request";
     /// The version did not pass a gate of its recipe. `detail` has the numbers. Train a better one, or let an admin deploy
     /// it with `force` and a reason, which is recorded.
-    GateFailed: "gate-failed", 409, FailedPrecondition, "The version did not pass its gates";
+    GateFailed: "gate-failed", 409, FailedPrecondition, 409, "RESOURCE_CONFLICT", 409, "The version did not pass its gates";
     /// The body, the number of rows or another size is beyond its limit, which `detail` names.
-    TooLarge: "too-large", 413, ResourceExhausted, "Something is larger than its limit";
+    TooLarge: "too-large", 413, ResourceExhausted, 413, "BAD_REQUEST", 413, "Something is larger than its limit";
     /// The body is not of a type that this path reads. Send `Content-Type: application/json`.
-    UnsupportedMediaType: "unsupported-media-type", 415, InvalidArgument, "The body's type is not read here";
+    UnsupportedMediaType: "unsupported-media-type", 415, InvalidArgument, 415, "BAD_REQUEST", 415, "The body's type is not read here";
     /// Well-formed, and nothing that this server or this model does.
-    Unsupported: "unsupported", 422, Unimplemented, "This is not done here";
+    Unsupported: "unsupported", 422, Unimplemented, 501, "NOT_IMPLEMENTED", 501, "This is not done here";
     /// More requests than your limit allows. `Retry-After` says when to go on, `RateLimit` what is left.
-    RateLimited: "rate-limited", 429, ResourceExhausted, "Too many requests";
+    RateLimited: "rate-limited", 429, ResourceExhausted, 429, "REQUEST_LIMIT_EXCEEDED", 429, "Too many requests";
     /// What is stored is damaged or was tampered with. Nothing was answered from it. Tell whoever runs this server.
-    Corrupt: "corrupt", 500, DataLoss, "What is stored is damaged";
+    Corrupt: "corrupt", 500, DataLoss, 500, "DATA_LOSS", 500, "What is stored is damaged";
     /// A mistake of ours. The log has it under the request's id.
-    Internal: "internal", 500, Internal, "A mistake of ours";
+    Internal: "internal", 500, Internal, 500, "INTERNAL_ERROR", 500, "A mistake of ours";
     /// As much is being done as can be done at once. Try again after `Retry-After`.
-    Busy: "busy", 503, Unavailable, "Too much at once";
+    Busy: "busy", 503, Unavailable, 503, "TEMPORARILY_UNAVAILABLE", 503, "Too much at once";
     /// The decision's record could not be made durable, so the decision was not given. Try again after `Retry-After`;
     /// whoever runs this server should look at the ledger's disk or database.
-    NotRecorded: "not-recorded", 503, Unavailable, "The decision could not be recorded";
+    NotRecorded: "not-recorded", 503, Unavailable, 503, "TEMPORARILY_UNAVAILABLE", 503, "The decision could not be recorded";
     /// Something that this needs cannot be reached just now. Try again after `Retry-After`.
-    Unavailable: "unavailable", 503, Unavailable, "Something cannot be reached just now";
+    Unavailable: "unavailable", 503, Unavailable, 503, "TEMPORARILY_UNAVAILABLE", 503, "Something cannot be reached just now";
     /// It took longer than a request may take.
-    TimedOut: "timed-out", 504, DeadlineExceeded, "It took too long";
+    TimedOut: "timed-out", 504, DeadlineExceeded, 504, "DEADLINE_EXCEEDED", 504, "It took too long";
 }
 
 /// The status codes of gRPC that we use.
@@ -248,14 +261,23 @@ impl Refusal {
         }
     }
 
-    /// The whole answer over HTTP.
-    pub fn render(&self, request_id: &str) -> Response {
+    /// Everything that a caller can use, in one text: for protocols whose errors are a sentence.
+    pub fn sentence(&self) -> String {
         let told = &self.0;
-        let body = serde_json::to_vec(&self.problem(request_id)).unwrap_or_default();
-        let status =
-            StatusCode::from_u16(told.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
-        let headers = response.headers_mut();
+        let mut text = told.detail.clone();
+        for fault in &told.faults {
+            text.push_str(&format!("; {fault}"));
+        }
+        if let Some(hint) = &told.hint {
+            text.push_str(&format!(" ({hint})"));
+        }
+        text
+    }
+
+    /// What its answer's headers say, in every dialect.
+    pub fn headers(&self) -> HeaderMap {
+        let told = &self.0;
+        let mut headers = HeaderMap::new();
         if let Some(after) = told.retry_after {
             let seconds = after.as_millis().div_ceil(1_000).max(1);
             headers.insert(
@@ -274,7 +296,7 @@ impl Refusal {
                 headers.insert(*name, value);
             }
         }
-        response
+        headers
     }
 }
 
@@ -485,8 +507,7 @@ mod tests {
         let refusal = Refusal::from(ombud_ledger::Error::QueueFull {
             retry_after_ms: 500,
         });
-        let response = refusal.render("r");
-        assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(refusal.code().status(), 503);
+        assert_eq!(refusal.headers()[header::RETRY_AFTER], "1");
     }
 }

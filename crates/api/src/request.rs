@@ -1,9 +1,10 @@
 //! What surrounds every request: its id, where it came from, its time, its headers, its line in the log.
 //!
-//! [`surround`] is the outermost layer. It alone knows a refusal's body, because it alone knows the request's id, and it
-//! alone decides what a browser may do with an answer. [`admit`] bounds how many requests are at work and how long.
+//! [`surround`] is the outermost layer. It alone tells a refusal, because it alone knows the request's id and the dialect of
+//! its path, and it alone decides what a browser may do with an answer. [`admit`] bounds how many requests are at work and how long.
 
 use crate::access::Caller;
+use crate::dialect::Dialect;
 use crate::house::{House, Noted};
 use crate::refusal::{Code, Refusal};
 use crate::time::now_us;
@@ -79,6 +80,7 @@ pub async fn surround(
     next: Next,
 ) -> Response {
     let origin = origin_of(&house, &request);
+    let dialect = Dialect::of(&request);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let noted = Noted::default();
@@ -88,7 +90,7 @@ pub async fn surround(
     let mut response = next.run(request).await;
     drop(held);
     if let Some(refusal) = response.extensions().get::<Arc<Refusal>>().cloned() {
-        let rendered = refusal.render(&origin.request_id);
+        let rendered = dialect.tell(&refusal, &origin.request_id);
         let kept = std::mem::take(response.headers_mut());
         response = rendered;
         for (name, value) in &kept {

@@ -168,3 +168,22 @@ async fn what_is_counted_names_no_person() {
     assert!(text.contains("ombud_http_requests_total"), "{text}");
     assert!(!text.contains("muster"), "{text}");
 }
+
+#[tokio::test]
+async fn what_stands_before_a_handler_speaks_the_dialect_of_the_path_too() {
+    let open = Open::with(|config| config.limits.reads_per_minute = 1).await;
+    let stranger = open.call(get("/v2/nothing-here")).await;
+    assert_eq!(stranger.status, 404);
+    assert_eq!(stranger.headers["content-type"], "application/json");
+    assert!(stranger.json()["error"].is_string(), "{stranger}");
+    let stranger = open.call(get("/api/2.0/mlflow/nothing-here")).await;
+    assert_eq!(stranger.json()["error_code"], "ENDPOINT_NOT_FOUND");
+    assert!(stranger.json()["message"].is_string(), "{stranger}");
+    let stranger = open
+        .call(post("/nobody.Service/Call").header("content-type", "application/grpc"))
+        .await;
+    assert_eq!(
+        (stranger.status.as_u16(), &stranger.headers["grpc-status"]),
+        (200, &"12".parse().expect("a value"))
+    );
+}

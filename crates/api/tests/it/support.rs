@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use ombud_api::config::Config;
 use ombud_api::metrics::Metrics;
 use ombud_api::open::{self, Rooms};
-use ombud_api::{House, routes};
+use ombud_api::{Code, House, routes};
 use ombud_store::key::NewKey;
 use ombud_store::{Role, Scopes};
 use serde_json::Value;
@@ -165,21 +165,46 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
-    /// That it was refused in the way that every refusal is told, with this code.
+    /// That it was refused with this code, told in the words of the path's dialect.
     pub fn refused(&self, code: &str) -> Value {
-        assert_eq!(
-            self.headers[header::CONTENT_TYPE],
-            "application/problem+json",
-            "{self}"
-        );
-        let problem = self.json();
-        assert_eq!(problem["code"], code, "{problem}");
-        assert_eq!(problem["status"], self.status.as_u16());
-        assert_eq!(
-            problem["request_id"].as_str(),
-            self.headers["x-request-id"].to_str().ok()
-        );
-        problem
+        let known = Code::ALL.iter().find(|known| known.name() == code);
+        let known = known.unwrap_or_else(|| panic!("{code} is no code"));
+        let told = self.json();
+        let status = self.status.as_u16();
+        if told["error"].is_string() {
+            assert_eq!(status, known.inference(), "{self}");
+        } else if told["error_code"].is_string() {
+            assert_eq!(
+                (told["error_code"].as_str(), status),
+                (Some(known.mlflow().0), known.mlflow().1),
+                "{self}"
+            );
+        } else {
+            assert_eq!(
+                self.headers[header::CONTENT_TYPE],
+                "application/problem+json",
+                "{self}"
+            );
+            assert_eq!(told["code"], code, "{told}");
+            assert_eq!(told["status"], status);
+            assert_eq!(
+                told["request_id"].as_str(),
+                self.headers["x-request-id"].to_str().ok()
+            );
+        }
+        told
+    }
+
+    /// What a refusal says, in whatever dialect.
+    pub fn words(&self) -> String {
+        let told: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let words = ["detail", "error", "message"].map(|field| told[field].as_str());
+        words
+            .into_iter()
+            .flatten()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 

@@ -1,0 +1,286 @@
+//! What MLflow's scoring server and TensorFlow Serving are sent: rows or columns as plain JSON, without tensors.
+//!
+//! `dataframe_split`, `dataframe_records`, `instances` and `inputs` become rows by name; a list without names is a row in the
+//! order of the features. A name that is no feature goes through as it came, and the model's own parser judges it.
+
+use crate::error::{Error, Result};
+use ombud_core::schema::Schema;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// A body to be scored.
+#[derive(Debug)]
+pub struct Scoring {
+    /// Each a JSON object.
+    pub rows: Vec<Vec<u8>>,
+    /// Beside the rows: MLflow's `params`.
+    pub parameters: Map<String, Value>,
+    /// Whether columns came, which TensorFlow Serving answers in another form.
+    pub is_by_column: bool,
+}
+
+#[derive(Deserialize)]
+struct BodyJson<'a> {
+    #[serde(borrow, default)]
+    dataframe_split: Option<Split<'a>>,
+    #[serde(borrow, default)]
+    dataframe_records: Option<Vec<Record<'a>>>,
+    #[serde(borrow, default)]
+    instances: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    inputs: Option<&'a RawValue>,
+    #[serde(default)]
+    params: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct Split<'a> {
+    #[serde(default)]
+    columns: Option<Vec<String>>,
+    #[serde(borrow)]
+    data: Vec<Vec<&'a RawValue>>,
+}
+
+type Record<'a> = BTreeMap<String, &'a RawValue>;
+
+impl Scoring {
+    /// Reads a body under a schema, at most `rows_max` rows.
+    pub fn read(schema: &Schema, body: &[u8], rows_max: usize) -> Result<Self> {
+        let body: BodyJson<'_> = serde_json::from_slice(body).map_err(json)?;
+        let mut is_by_column = false;
+        let rows = match body {
+            BodyJson {
+                dataframe_split: Some(split),
+                ..
+            } => split.rows(schema)?,
+            BodyJson {
+                dataframe_records: Some(records),
+                ..
+            } => records
+                .iter()
+                .map(|record| by_name(schema, record))
+                .collect::<Result<_>>()?,
+            BodyJson {
+                instances: Some(instances),
+                ..
+            } => instances
+                .iter()
+                .map(|instance| one(schema, instance))
+                .collect::<Result<_>>()?,
+            BodyJson {
+                inputs: Some(inputs),
+                ..
+            } if inputs.get().starts_with('{') => {
+                is_by_column = true;
+                columns(schema, inputs, rows_max)?
+            }
+            BodyJson {
+                inputs: Some(inputs),
+                ..
+            } => {
+                let instances: Vec<&RawValue> = serde_json::from_str(inputs.get()).map_err(json)?;
+                instances
+                    .iter()
+                    .map(|instance| one(schema, instance))
+                    .collect::<Result<_>>()?
+            }
+            _ => {
+                let one_of = "one of `dataframe_split`, `dataframe_records`, `instances`, `inputs` is needed";
+                return Err(Error::Json(one_of.to_owned()));
+            }
+        };
+        if rows.is_empty() {
+            return Err(Error::NoInputs);
+        }
+        if rows.len() > rows_max {
+            return Err(Error::TooManyRows {
+                rows: rows.len() as u64,
+                rows_max: rows_max as u64,
+            });
+        }
+        Ok(Scoring {
+            rows,
+            parameters: body.params.unwrap_or_default(),
+            is_by_column,
+        })
+    }
+}
+
+impl Split<'_> {
+    fn rows(&self, schema: &Schema) -> Result<Vec<Vec<u8>>> {
+        let features = || {
+            schema
+                .features()
+                .iter()
+                .map(|feature| feature.name.clone())
+                .collect()
+        };
+        let columns: Vec<String> = self.columns.clone().unwrap_or_else(features);
+        let row = |cells: &Vec<&RawValue>| {
+            if cells.len() != columns.len() {
+                let (came, named) = (cells.len(), columns.len());
+                return Err(Error::Json(format!(
+                    "a row has {came} cells for {named} columns"
+                )));
+            }
+            write(
+                schema,
+                columns
+                    .iter()
+                    .map(String::as_str)
+                    .zip(cells.iter().map(|cell| cell.get())),
+            )
+        };
+        self.data.iter().map(row).collect()
+    }
+}
+
+fn json(error: serde_json::Error) -> Error {
+    Error::Json(error.to_string())
+}
+
+fn one(schema: &Schema, instance: &RawValue) -> Result<Vec<u8>> {
+    if instance.get().starts_with('{') {
+        let record: Record<'_> = serde_json::from_str(instance.get()).map_err(json)?;
+        return by_name(schema, &record);
+    }
+    // A single feature may come without a list around it.
+    let cells: Vec<&RawValue> = match instance.get().starts_with('[') {
+        true => serde_json::from_str(instance.get()).map_err(json)?,
+        false => vec![instance],
+    };
+    let features = schema.features();
+    if cells.len() != features.len() {
+        let (came, width) = (cells.len(), features.len());
+        return Err(Error::Json(format!(
+            "a row has {came} values, the model has {width} features"
+        )));
+    }
+    let names = features.iter().map(|feature| feature.name.as_str());
+    write(schema, names.zip(cells.iter().map(|cell| cell.get())))
+}
+
+fn by_name(schema: &Schema, record: &Record<'_>) -> Result<Vec<u8>> {
+    write(
+        schema,
+        record
+            .iter()
+            .map(|(name, cell)| (name.as_str(), cell.get())),
+    )
+}
+
+fn columns(schema: &Schema, inputs: &RawValue, rows_max: usize) -> Result<Vec<Vec<u8>>> {
+    let columns: BTreeMap<String, &RawValue> = serde_json::from_str(inputs.get()).map_err(json)?;
+    let cells = |(name, column): (&String, &&RawValue)| {
+        let cells: Vec<Box<RawValue>> = match column.get().starts_with('[') {
+            true => serde_json::from_str(column.get()).map_err(json)?,
+            false => vec![(*column).to_owned()],
+        };
+        Ok((name.clone(), cells))
+    };
+    let columns = columns.iter().map(cells).collect::<Result<Vec<_>>>()?;
+    let rows = columns.first().map_or(0, |(_, cells)| cells.len());
+    if rows > rows_max {
+        return Err(Error::TooManyRows {
+            rows: rows as u64,
+            rows_max: rows_max as u64,
+        });
+    }
+    if let Some((tensor, cells)) = columns.iter().find(|(_, cells)| cells.len() != rows) {
+        let came = cells.len() as u64;
+        return Err(Error::RowCount {
+            tensor: tensor.clone(),
+            came,
+            rows: rows as u64,
+        });
+    }
+    let row = |row: usize| {
+        write(
+            schema,
+            columns
+                .iter()
+                .map(|(name, cells)| (name.as_str(), cells[row].get())),
+        )
+    };
+    (0..rows).map(row).collect()
+}
+
+/// A row with each cell where its feature sits.
+fn write<'a>(schema: &Schema, cells: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Vec<u8>> {
+    let mut row = Value::Object(Map::new());
+    for (name, cell) in cells {
+        let cell: Value = serde_json::from_str(cell).map_err(json)?;
+        let top = [name.to_owned()];
+        let steps = match schema.position(name) {
+            Some(place) => schema.features()[place].path.steps(),
+            None => &top,
+        };
+        let mut place = &mut row;
+        for step in steps {
+            if !place.is_object() {
+                *place = Value::Object(Map::new());
+            }
+            place = &mut place[step.as_str()];
+        }
+        *place = cell;
+    }
+    serde_json::to_vec(&row).map_err(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ombud_core::FieldPath;
+    use ombud_core::schema::{Columns, Feature, Kind};
+
+    fn rows(body: &str) -> Result<Vec<String>> {
+        let features = vec![
+            Feature::new("age", Kind::number()),
+            Feature {
+                path: FieldPath::parse("survey.q1").expect("a path"),
+                ..Feature::new("q1", Kind::Text)
+            },
+        ];
+        let schema = Schema::new(features, Columns::default()).expect("a schema");
+        let read = Scoring::read(&schema, body.as_bytes(), 3)?;
+        Ok(read
+            .rows
+            .into_iter()
+            .map(|row| String::from_utf8(row).expect("text"))
+            .collect())
+    }
+
+    #[test]
+    fn every_form_means_the_same_rows() {
+        let expected = [
+            r#"{"age":1,"survey":{"q1":"x"}}"#,
+            r#"{"age":2.5,"survey":{"q1":null}}"#,
+        ];
+        for body in [
+            r#"{"dataframe_split":{"index":[0,1],"columns":["age","q1"],"data":[[1,"x"],[2.5,null]]}}"#,
+            r#"{"dataframe_records":[{"q1":"x","age":1},{"age":2.5,"q1":null}]}"#,
+            r#"{"instances":[{"q1":"x","age":1},[2.5,null]]}"#,
+            r#"{"inputs":{"age":[1,2.5],"q1":["x",null]}}"#,
+            r#"{"inputs":[[1,"x"],[2.5,null]]}"#,
+            r#"{"instances":[{"age":1,"survey":{"q1":"x"}},{"age":2.5,"survey":{"q1":null}}],"signature_name":"serving_default"}"#,
+        ] {
+            assert_eq!(rows(body).expect("rows"), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_table_is_refused() {
+        for body in [
+            "{}",
+            r#"{"instances":[]}"#,
+            r#"{"instances":[[1]]}"#,
+            r#"{"inputs":{"age":[1],"q1":[]}}"#,
+            r#"{"instances":[[1,"x"],[1,"x"],[1,"x"],[1,"x"]]}"#,
+            r#"{"dataframe_split":{"columns":["age"],"data":[[1,2]]}}"#,
+        ] {
+            assert!(rows(body).is_err(), "{body}");
+        }
+    }
+}
