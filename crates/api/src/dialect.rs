@@ -94,7 +94,7 @@ fn grpc(refusal: &Refusal) -> Response {
     let headers = response.headers_mut();
     headers.insert(
         "grpc-status",
-        HeaderValue::from(refusal.code().grpc() as u8),
+        HeaderValue::from(refusal.code().grpc() as u16),
     );
     if let Ok(message) = HeaderValue::from_str(&percent_encoded(&refusal.sentence())) {
         headers.insert("grpc-message", message);

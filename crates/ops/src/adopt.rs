@@ -103,7 +103,7 @@ impl Ops {
             Err(_) => Vec::new(),
         };
         match make(adoption, found, content, about).await? {
-            Ok(bundle) => self.keep(adoption, found, bundle).await,
+            Ok(bundle) => self.keep_bundle(adoption, found, bundle).await,
             Err(error) => Ok(format!(
                 "Kept, not deployable: {} cannot be run here exactly: {}; {}.",
                 found.name,
@@ -113,7 +113,7 @@ impl Ops {
         }
     }
 
-    async fn keep(&self, adoption: &Adoption, found: &Found, bundle: Bundle) -> Result<String> {
+    async fn keep_bundle(&self, adoption: &Adoption, found: &Found, bundle: Bundle) -> Result<String> {
         let (registry, model) = (&self.shared.registry, &adoption.model);
         let how = Registering {
             label: None,

@@ -54,7 +54,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", required_if_eq_any = [
         ("format", "xgboost"), ("format", "lightgbm"), ("format", "sklearn"), ("format", "onnx")])]
     pub name: Option<String>,
-    /// For mlflow: the house that takes it in
+    // The house that takes in what a server has.
     #[command(flatten)]
     pub settings: Settings,
     /// What is known beyond the file: names, types, classes (TOML or JSON)

@@ -43,7 +43,7 @@ pub async fn create(
 ) -> Told {
     let found = find(&house, &caller, Right::Register, asked.text("name")?).await?;
     let source = asked.text("source")?.to_owned();
-    let text = |name| asked.text_or_none(name).map(|text| text.map(str::to_owned));
+    let text = |name: &str| asked.text_or_none(name).map(|text| text.map(str::to_owned));
     let new = NewListedVersion {
         source: source.clone(),
         run: text("run_id")?,
