@@ -15,6 +15,7 @@ mod data;
 mod duel;
 mod files;
 mod measure;
+mod mlflow;
 pub mod python;
 mod quality;
 mod report;
@@ -43,6 +44,8 @@ pub enum Bench {
     Files,
     /// Serve a forest over HTTP beside FastAPI, MLServer, BentoML and a bare echo
     Serve,
+    /// Log metrics and search runs beside MLflow's own server
+    Mlflow,
     /// Quality on the data sets of ../shared/data beside the scikit-learn references
     Quality,
 }
@@ -58,6 +61,7 @@ impl Bench {
             Self::Cluster => "cluster",
             Self::Files => "files",
             Self::Serve => "serve",
+            Self::Mlflow => "mlflow",
             Self::Quality => "quality",
         }
     }
@@ -73,6 +77,7 @@ pub fn run(bench: Bench, rounds: usize, house: &House) -> Result<ExitCode> {
         Bench::Cluster => duel::run(&topics::CLUSTER, rounds.max(1), house)?,
         Bench::Files => files::run(rounds.max(1), house)?,
         Bench::Serve => serve::run(rounds.max(1), house)?,
+        Bench::Mlflow => mlflow::run(rounds.max(1), house)?,
         Bench::Quality => quality::run(house)?,
     };
     report.notes.push(machine());

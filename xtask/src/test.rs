@@ -143,6 +143,16 @@ fn python(house: &House) -> Result<Outcome> {
     pytest.env("OMBUD", built.join("ombud"));
     pytest.env("OMBUD_RUN_ONNX", built.join("examples/run_onnx"));
     pytest.env("OMBUD_EXPORT_CASES", built.join("examples/export_cases"));
+    // Two releases of one package do not fit into one Python.
+    for release in ["2", "3"] {
+        let requirements = house
+            .root
+            .join(PYTHON_TESTS)
+            .join(format!("mlflow{release}.txt"));
+        let name = format!("mlflow{release}-venv");
+        let client = crate::bench::python::ready_for(house, &name, &requirements)?;
+        pytest.env(format!("OMBUD_MLFLOW_{release}"), client);
+    }
     command::run(pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", PYTHON_TESTS]))?;
     Ok(Outcome::Passed)
 }

@@ -17,6 +17,8 @@ pub enum Right {
     Decide,
     ReportOutcomes,
     SeeDecisions,
+    SeeRuns,
+    LogRuns,
     Register,
     Deploy,
     ForceDeploy,
@@ -65,6 +67,18 @@ pub const RIGHTS: &[Grant] = &[
         name: "see-decisions",
         roles: &[Viewer, Operator, Auditor, Admin],
         about: "see decisions without what was asked about whom, and statistics over them",
+    },
+    Grant {
+        right: Right::SeeRuns,
+        name: "see-runs",
+        roles: &[Viewer, Operator, Auditor, Admin],
+        about: "see experiments, runs, logged models and their files",
+    },
+    Grant {
+        right: Right::LogRuns,
+        name: "log-runs",
+        roles: &[Operator, Admin],
+        about: "make experiments and runs, log to them, put files beside them",
     },
     Grant {
         right: Right::Register,
@@ -165,6 +179,8 @@ pub enum Proof {
     Key,
     /// A session's cookie.
     Session(Arc<Session>),
+    /// A login and a password in a header.
+    Password,
     /// A token that an issuer signed.
     Token,
     /// Nothing: the demonstration on loopback.
@@ -343,7 +359,8 @@ A key can be narrowed further to some models and environments.
         ));
     }
     page.push_str("\n## Routes\n\n| route | needs |\n| --- | --- |\n");
-    for (method, path, access) in crate::routes::ACCESS {
+    let routes = crate::routes::ACCESS;
+    for (method, path, access) in routes.iter().chain(crate::routes::mlflow::ACCESS) {
         page.push_str(&format!("| `{method} {path}` | {} |\n", needs(*access)));
     }
     page.push_str("\n## Methods of gRPC\n\n| method | needs |\n| --- | --- |\n");

@@ -3,6 +3,7 @@
 //! Keys and sessions are looked up by the hash of what was shown and remembered for [`REMEMBERED_FOR`], so that a busy key
 //! asks the database once a while and a revoked one stops within that time on every replica, at once on this one.
 
+pub mod basic;
 pub mod issuers;
 pub mod passwords;
 pub mod token;
@@ -38,6 +39,7 @@ pub struct Auth {
     /// Checks passwords.
     pub passwords: Passwords,
     remembered: RwLock<HashMap<Digest, Remembered>>,
+    proven: basic::Proven,
     is_open: bool,
 }
 
@@ -62,6 +64,7 @@ impl Auth {
             issuers,
             passwords: Passwords::new(password_checks_max),
             remembered: RwLock::default(),
+            proven: basic::Proven::default(),
             is_open,
         }
     }
@@ -77,6 +80,7 @@ impl Auth {
             let (scheme, secret) = given.split_once(' ').ok_or_else(unreadable)?;
             let secret = secret.trim();
             return match scheme {
+                _ if scheme.eq_ignore_ascii_case("basic") => self.basic(secret, headers).await,
                 _ if !scheme.eq_ignore_ascii_case("bearer") => Err(unreadable()),
                 _ if secret.starts_with(ombud_store::key::KEY_START) => self.key(secret).await,
                 _ => self.token(secret).await,

@@ -224,6 +224,10 @@ settings! {
         changes_per_minute: u32 = 240,
         /// Sign-ins tried per minute from one address. 0: no limit.
         sign_ins_per_minute: u32 = 10,
+        /// Reads and changes of experiments, runs and their files that a principal may make per minute. 0: no limit.
+        runs_per_minute: u32 = 0,
+        /// The largest file that may be put beside a run.
+        artifact_bytes_max: Bytes = Bytes(2 << 30),
     }
 
     /// The Open Inference Protocol and its kin.

@@ -5,6 +5,7 @@
 //! class of route ([`crate::limits`]) is not empty.
 
 use crate::access::{Access, Caller, Right};
+use crate::auth::basic;
 use crate::house::House;
 use crate::limits::RouteClass;
 use crate::refusal::{Code, Refusal};
@@ -63,8 +64,9 @@ pub async fn let_in(
     parts: &mut Parts,
     access: Result<Access, Refusal>,
 ) -> Result<Known, Refusal> {
-    let caller = house.auth.caller(&parts.method, &parts.headers).await?;
+    let caller = basic::caller(house, parts).await?;
     house.note_caller(&parts.extensions, &caller);
+    refuse_other_workspaces(parts, &caller)?;
     let access = access?;
     if let Access::Needs(right) = access {
         caller.may(right)?;
@@ -169,9 +171,25 @@ fn access_of(parts: &Parts) -> Result<Access, Refusal> {
     })
 }
 
+/// MLflow's clients name a tenant as a workspace. A caller has one, so it can only be that one.
+fn refuse_other_workspaces(parts: &Parts, caller: &Caller) -> Result<(), Refusal> {
+    let Some(named) = parts.headers.get(basic::WORKSPACE_HEADER) else {
+        return Ok(());
+    };
+    if named.as_bytes() == caller.tenant.as_str().as_bytes() {
+        return Ok(());
+    }
+    let detail = format!(
+        "you belong to the workspace {:?} and to no other",
+        caller.tenant.as_str()
+    );
+    Err(Refusal::new(Code::Forbidden, detail))
+}
+
 fn class_of(method: &Method, access: Access) -> RouteClass {
     match access {
         Access::Needs(Right::Decide) => RouteClass::Decisions,
+        Access::Needs(Right::SeeRuns | Right::LogRuns) => RouteClass::Runs,
         _ if matches!(*method, Method::GET | Method::HEAD) => RouteClass::Reads,
         _ => RouteClass::Changes,
     }

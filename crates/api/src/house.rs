@@ -17,8 +17,8 @@ use ombud_core::ModelName;
 use ombud_ledger::record::Kind;
 use ombud_ledger::{Entry, Ledger, RecordId, Recorded, Tenant, VerifyingKey};
 use ombud_ops::Ops;
-use ombud_store::Store;
 use ombud_store::registry::Registry;
+use ombud_store::{Depot, Store};
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
@@ -43,6 +43,8 @@ pub struct Parts {
     pub store: Store,
     /// The versions, rows and files.
     pub registry: Registry,
+    /// Files beside runs.
+    pub depot: Arc<dyn Depot>,
     /// What it does with models.
     pub ops: Ops,
     /// How models did here.

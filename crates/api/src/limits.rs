@@ -23,6 +23,7 @@ pub enum RouteClass {
     Reads,
     Changes,
     SignIns,
+    Runs,
 }
 
 /// What is left of a limit.
@@ -49,7 +50,7 @@ struct Bucket {
 /// The buckets of everybody.
 #[derive(Debug)]
 pub struct RateLimits {
-    per_minute: [u32; 4],
+    per_minute: [u32; 5],
     started: Instant,
     shared: Option<Buckets>,
     shards: Vec<Mutex<Shard>>,
@@ -64,6 +65,7 @@ impl RateLimits {
                 limits.reads_per_minute,
                 limits.changes_per_minute,
                 limits.sign_ins_per_minute,
+                limits.runs_per_minute,
             ],
             started: Instant::now(),
             shared,
@@ -212,6 +214,7 @@ impl RouteClass {
             RouteClass::Reads => "reads",
             RouteClass::Changes => "changes",
             RouteClass::SignIns => "sign-ins",
+            RouteClass::Runs => "reads and changes of runs",
         }
     }
 }

@@ -27,10 +27,11 @@ use ombud_ops::{Ops, Options, SystemClock};
 use ombud_store::artifacts::{ArtifactError, Artifacts, Folder, ObjectOptions, Objects};
 use ombud_store::buckets::Buckets;
 use ombud_store::cache::{Cache, CacheError, Memory, Off, Redis, RedisOptions};
+use ombud_store::depot::{FolderDepot, ObjectDepot};
 use ombud_store::key::NewKey;
 use ombud_store::person::NewPerson;
 use ombud_store::registry::Registry;
-use ombud_store::{Place, Role, Scopes, Store};
+use ombud_store::{Depot, Place, Role, Scopes, Store};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -57,6 +58,8 @@ pub struct Rooms {
     pub store: Store,
     /// The versions, rows and files.
     pub registry: Registry,
+    /// Files beside runs.
+    pub depot: Arc<dyn Depot>,
     /// What it does with models.
     pub ops: Ops,
     /// What it proves.
@@ -200,9 +203,10 @@ pub async fn rooms(
     let store = Store::open(&place).await?;
     let tenant = Tenant::new(&config.server.tenant)
         .map_err(|_| OpenError::Name(config.server.tenant.clone()))?;
+    let (artifacts, depot) = places_of_files(config)?;
     let registry = Registry {
         store: store.clone(),
-        artifacts: artifacts(config)?,
+        artifacts,
         trust: trust(config)?,
     };
     let cache = cache(config)?;
@@ -225,6 +229,7 @@ pub async fn rooms(
         tenant,
         store,
         registry,
+        depot,
         ops,
         ledger,
         checkpoint_key,
@@ -306,6 +311,7 @@ pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<Hous
         trusted_proxies,
         store: rooms.store,
         registry: rooms.registry,
+        depot: rooms.depot,
         ops: rooms.ops,
         performance: Performance::default(),
         statistics: Statistics::default(),
@@ -315,14 +321,16 @@ pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<Hous
     }))
 }
 
-fn artifacts(config: &Config) -> Result<Arc<dyn Artifacts>, OpenError> {
+/// Bundles, and files beside runs: in one folder or one bucket.
+fn places_of_files(config: &Config) -> Result<(Arc<dyn Artifacts>, Arc<dyn Depot>), OpenError> {
     let storage = &config.storage;
     let Some(bucket) = storage.artifacts.strip_prefix("s3://") else {
         let folder = match storage.artifacts.as_str() {
             "" => storage.folder.clone(),
             named => PathBuf::from(named),
         };
-        return Ok(Arc::new(Folder::new(folder)?));
+        let depot = FolderDepot::new(folder.clone());
+        return Ok((Arc::new(Folder::new(folder)?), Arc::new(depot)));
     };
     let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
     let has_key = !storage.s3_access_key_id.is_empty();
@@ -342,7 +350,8 @@ fn artifacts(config: &Config) -> Result<Arc<dyn Artifacts>, OpenError> {
             )
         }),
     };
-    Ok(Arc::new(Objects::new(options)?))
+    let depot = ObjectDepot::new(options.clone())?;
+    Ok((Arc::new(Objects::new(options)?), Arc::new(depot)))
 }
 
 fn cache(config: &Config) -> Result<Arc<dyn Cache>, OpenError> {

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const REQUEST_ID_LENGTH_MAX: usize = 64;
 /// How much of a client's description of itself is kept.
 const USER_AGENT_LENGTH_MAX: usize = 200;
+/// How much longer than other requests the arrival of a file may take.
+const UPLOAD_PATIENCE: u32 = 60;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Where a request came from.
@@ -150,7 +152,10 @@ pub async fn admit(State(house): State<House>, request: Request<Body>, next: Nex
             .retry_after(Duration::from_secs(1))
             .into_response();
     };
-    let patience = Duration::from_secs(house.config.server.request_seconds.0);
+    let mut patience = Duration::from_secs(house.config.server.request_seconds.0);
+    if is_upload(&request) {
+        patience *= UPLOAD_PATIENCE;
+    }
     match tokio::time::timeout(patience, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
@@ -162,6 +167,15 @@ pub async fn admit(State(house): State<House>, request: Request<Body>, next: Nex
             Refusal::new(Code::TimedOut, detail).into_response()
         }
     }
+}
+
+/// A file may be large and come slowly; whoever reads it asks that it keeps coming.
+fn is_upload(request: &Request<Body>) -> bool {
+    request.method() == Method::PUT
+        && request
+            .uri()
+            .path()
+            .contains(crate::routes::mlflow::FILES_PART)
 }
 
 /// Lets the pages of named origins call, and answers their browsers' questions before a call.

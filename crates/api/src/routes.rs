@@ -10,6 +10,7 @@ pub mod deployments;
 pub mod health;
 pub mod keys;
 pub mod ml;
+pub mod mlflow;
 pub mod oip;
 pub mod outcomes;
 pub mod people;
@@ -251,9 +252,15 @@ pub fn access_of(method: &str, route: &str) -> Option<Access> {
     static TABLE: LazyLock<HashMap<(&str, &str), Access>> = LazyLock::new(|| {
         ACCESS
             .iter()
+            .chain(mlflow::ACCESS)
             .map(|(method, route, access)| ((*method, *route), *access))
             .collect()
     });
+    // MLflow's pages ask at paths of their own for what its clients ask for.
+    let of_clients = route
+        .strip_prefix("/ajax-api/")
+        .map(|rest| format!("/api/{rest}"));
+    let route = of_clients.as_deref().unwrap_or(route);
     // A HEAD is a GET whose body nobody reads.
     let method = if method == "HEAD" { "GET" } else { method };
     TABLE.get(&(method, route)).copied()
@@ -264,6 +271,7 @@ pub fn router(house: House) -> Router {
     let (routes, document) = parts();
     let routes = routes
         .merge(docs::router(document))
+        .merge(mlflow::router())
         .merge(grpc::router(&house));
     surrounded(routes, house)
 }

@@ -17,7 +17,7 @@ pub use schema::{SCHEMA_BYTES_MAX, Wanted, WantedError};
 use crate::train::{self, TrainError};
 use ombud_core::manifest::{FORMAT, Lineage};
 use ombud_core::task::Outputs;
-use ombud_core::{Class, Label, Manifest, ModelName, Schema, Task};
+use ombud_core::{Class, Label, Manifest, ModelName, Schema, Task, Version};
 use ombud_engine::bundle::Files;
 use ombud_engine::bundle::digest::digest_bytes;
 use ombud_engine::bundle::keys::SigningKey;
@@ -146,6 +146,21 @@ impl ImportError {
     }
 }
 
+/// Whose bundle a model file becomes.
+#[derive(Debug)]
+pub struct Origin<'a> {
+    /// The model's name here.
+    pub name: &'a ModelName,
+    /// Its place in the order of registration.
+    pub version: Version,
+    /// The file as its owner calls it.
+    pub file: &'a str,
+    /// What is known beyond the file.
+    pub wanted: &'a Wanted,
+    /// Signs the bundle.
+    pub key: Option<&'a SigningKey>,
+}
+
 /// Reads a model file and keeps it as a bundle under `out/<name>/<version>`.
 ///
 /// # Errors
@@ -155,13 +170,30 @@ pub fn import(
     bytes: &[u8],
     options: &Options<'_>,
 ) -> Result<Imported, ImportError> {
+    let origin = Origin {
+        name: options.name,
+        version: train::next_version(options.out, options.name.as_str()),
+        file: options.origin,
+        wanted: options.wanted,
+        key: options.key,
+    };
+    let bundle = bundle(format, bytes, &origin)?;
+    let path = train::write(&bundle, options.out)?;
+    Ok(Imported { bundle, path })
+}
+
+/// Reads a model file as a bundle that is not written yet.
+///
+/// # Errors
+/// When the file cannot be run exactly, or contradicts the schema.
+pub fn bundle(format: Format, bytes: &[u8], origin: &Origin<'_>) -> Result<Bundle, ImportError> {
     refuse_other_kinds(format, bytes)?;
     let parts = match format {
-        Format::Xgboost => forest::xgboost(bytes, options.wanted)?,
-        Format::Lightgbm => forest::lightgbm(bytes, options.wanted)?,
-        Format::Onnx => onnx::read(bytes, options.wanted)?,
+        Format::Xgboost => forest::xgboost(bytes, origin.wanted)?,
+        Format::Lightgbm => forest::lightgbm(bytes, origin.wanted)?,
+        Format::Onnx => onnx::read(bytes, origin.wanted)?,
     };
-    keep(format, bytes, parts, options)
+    make(format, bytes, parts, origin)
 }
 
 /// A pickle can run code when it is loaded, so it is told apart before anything else is said.
@@ -219,20 +251,20 @@ impl Format {
     }
 }
 
-fn keep(
+fn make(
     format: Format,
     bytes: &[u8],
     mut parts: Parts,
-    options: &Options<'_>,
-) -> Result<Imported, ImportError> {
-    let version = train::next_version(options.out, options.name.as_str());
+    origin: &Origin<'_>,
+) -> Result<Bundle, ImportError> {
+    let version = origin.version;
     let digest = digest_bytes(bytes);
     let manifest = Manifest {
         format: FORMAT,
-        name: options.name.clone(),
+        name: origin.name.clone(),
         version,
         label: Label::of(version),
-        description: options.wanted.description.clone(),
+        description: origin.wanted.description.clone(),
         created: train::now_text(),
         made_by: format!("ombud {}", env!("CARGO_PKG_VERSION")),
         task: parts.task,
@@ -250,7 +282,7 @@ fn keep(
             imported_from: Some(format!(
                 "{} file {} (sha256 {digest})",
                 format.word(),
-                options.origin
+                origin.file
             )),
         },
         gates: Vec::new(),
@@ -265,7 +297,5 @@ fn keep(
     let tried =
         Bundle::make(manifest.clone(), parts.files.clone(), None).map_err(TrainError::from)?;
     Model::from_bundle(tried).map_err(TrainError::from)?;
-    let bundle = Bundle::make(manifest, parts.files, options.key).map_err(TrainError::from)?;
-    let path = train::write(&bundle, options.out)?;
-    Ok(Imported { bundle, path })
+    Ok(Bundle::make(manifest, parts.files, origin.key).map_err(TrainError::from)?)
 }

@@ -2,11 +2,13 @@
 //!
 //! A deployment is changed in two steps: [`deploy`] decides, purely, what the new state is and why; [`perform`] warms what
 //! it needs, writes it down and puts it to work. A question goes one way: [`routing`] finds the version, [`decide`] asks the
-//! cache or the engine, records, and answers. Beside them stand [`outcomes`], [`subjects`] (export, erase, retention) and
+//! cache or the engine, records, and answers. [`adopt`] makes bundles of what MLflow's clients register, [`history`] keeps both
+//! worlds one. Beside them stand [`outcomes`], [`subjects`] (export, erase, retention) and
 //! [`health`].
 //!
 //! The room knows no HTTP and no roles' tables: who may ask is decided above. The clock is handed in.
 
+pub mod adopt;
 pub mod answer;
 pub mod batching;
 pub mod canonical;
@@ -15,6 +17,7 @@ pub mod decide;
 pub mod deploy;
 pub mod error;
 pub mod health;
+pub mod history;
 pub mod load;
 pub mod observe;
 pub mod ops;

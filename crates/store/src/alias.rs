@@ -1,17 +1,16 @@
 //! Aliases: names that people give to versions and move on, with every move remembered.
 
-use crate::database::{Row, values};
+use crate::database::{Row, Transaction, values};
 use crate::error::{Error, Result};
 use crate::model::lock;
-use crate::role::is_plain_name;
 use crate::store::{Store, bounded, page_rows};
-use crate::version::require;
+use crate::version::no_version;
 use ombud_core::{ModelName, Version};
 use ombud_ledger::Tenant;
 use std::collections::BTreeMap;
 
 /// Longest alias.
-pub const ALIAS_LENGTH_MAX: usize = 64;
+pub const ALIAS_LENGTH_MAX: usize = 255;
 /// Longest reason for a change.
 pub const REASON_BYTES_MAX: usize = 1_000;
 /// The alias that is computed and can be given to nothing.
@@ -47,18 +46,18 @@ impl Store {
         change: NewAssignment,
         now_us: i64,
     ) -> Result<()> {
-        if !is_plain_name(alias, ALIAS_LENGTH_MAX) || alias == LATEST {
+        if !is_alias(alias) {
             return Err(Error::Malformed {
                 what: "alias",
                 came: alias.chars().take(80).collect(),
-                allowed: "a lower-case letter, then lower-case letters, digits, _ or -; not latest",
+                allowed: "a letter, then letters, digits, _ or -; neither latest nor v and a number",
             });
         }
         bounded("reason", &change.reason, REASON_BYTES_MAX)?;
         let mut transaction = self.database.begin().await?;
         lock(&mut transaction, tenant, model).await?;
         if let Some(version) = change.version {
-            require(&mut transaction, tenant, model, version).await?;
+            require_listed(&mut transaction, tenant, model, version).await?;
         }
         let sql = "insert into store_aliases (tenant, model, alias, number, version, time_us, principal, reason) \
             values ($1, $2, $3, (select coalesce(max(number), 0) + 1 from store_aliases \
@@ -120,6 +119,35 @@ impl Store {
         let rows = self.database.rows(sql, values).await?;
         rows.iter().map(assignment).collect()
     }
+}
+
+/// A name that can be told from a number, a label and what is computed.
+fn is_alias(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let rest = text.strip_prefix(['v', 'V']).unwrap_or_default();
+    let is_number = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    starts_well
+        && text.len() <= ALIAS_LENGTH_MAX
+        && text.bytes().all(is_plain)
+        && !is_number
+        && !text.eq_ignore_ascii_case(LATEST)
+}
+
+/// A version may have an alias also when nothing here can serve it.
+async fn require_listed(
+    transaction: &mut Transaction,
+    tenant: &Tenant,
+    model: &ModelName,
+    version: Version,
+) -> Result<()> {
+    let sql =
+        "select 1 from store_listed_versions where tenant = $1 and model = $2 and version = $3";
+    let row = transaction
+        .row(sql, values![tenant, model, version])
+        .await?;
+    row.map(drop)
+        .ok_or_else(|| no_version(model, &version.to_string()))
 }
 
 fn assignment(row: &Row) -> Result<Assignment> {

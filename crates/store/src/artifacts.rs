@@ -79,6 +79,12 @@ pub enum ArtifactError {
         setting: &'static str,
         reason: String,
     },
+    #[error("the file did not arrive whole")]
+    Stream(#[source] std::io::Error),
+    #[error("a folder lies where a file is to be put, or a file where a folder is needed")]
+    InTheWay,
+    #[error("the file has {bytes} bytes; at most {bytes_max} are read")]
+    TooLong { bytes: u64, bytes_max: u64 },
     #[error("the work was interrupted")]
     Interrupted,
 }
@@ -88,10 +94,11 @@ impl ArtifactError {
     pub fn class(&self) -> Class {
         match self {
             ArtifactError::Absent { .. } => Class::NotFound,
-            ArtifactError::Taken { .. } => Class::Conflict,
+            ArtifactError::Taken { .. } | ArtifactError::InTheWay => Class::Conflict,
+            ArtifactError::TooLong { .. } => Class::TooLarge,
             ArtifactError::Bundle(source) => source.class(),
             ArtifactError::Name(_) => Class::Corrupt,
-            ArtifactError::Setting { .. } => Class::Invalid,
+            ArtifactError::Setting { .. } | ArtifactError::Stream(_) => Class::Invalid,
             ArtifactError::Write(_)
             | ArtifactError::Disk { .. }
             | ArtifactError::Objects(_)

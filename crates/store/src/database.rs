@@ -12,7 +12,7 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Postgres, Row as _, Sqlite};
+use sqlx::{Postgres, Row as _, SqlSafeStr, Sqlite};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -49,6 +49,7 @@ pub(crate) enum Transaction {
 pub(crate) enum Value {
     Text(Option<String>),
     Whole(Option<i64>),
+    Real(f64),
     Bytes(Option<Vec<u8>>),
 }
 
@@ -69,7 +70,9 @@ impl Database {
             .busy_timeout(BUSY_WAIT)
             .foreign_keys(true)
             // What is deleted is overwritten: an erased person's words must not lie in free pages.
-            .pragma("secure_delete", "on");
+            .pragma("secure_delete", "on")
+            // As PostgreSQL has it.
+            .pragma("case_sensitive_like", "on");
         let pool = || SqlitePoolOptions::new().acquire_timeout(POOL_WAIT.max(BUSY_WAIT));
         let writing = pool()
             .max_connections(1)
@@ -106,7 +109,7 @@ impl Database {
     }
 
     /// Runs one statement that writes; how many rows it touched.
-    pub async fn execute(&self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+    pub async fn execute(&self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<u64> {
         Ok(match self {
             Database::Sqlite { writing, .. } => {
                 sqlite(sql, values).execute(writing).await?.rows_affected()
@@ -116,7 +119,7 @@ impl Database {
     }
 
     /// The rows of a question.
-    pub async fn rows(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+    pub async fn rows(&self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Vec<Row>> {
         Ok(match self {
             Database::Sqlite { reading, .. } => {
                 let rows = sqlite(sql, values).fetch_all(reading).await?;
@@ -130,7 +133,7 @@ impl Database {
     }
 
     /// The first row of a question.
-    pub async fn row(&self, sql: &'static str, values: Vec<Value>) -> Result<Option<Row>> {
+    pub async fn row(&self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Option<Row>> {
         Ok(match self {
             Database::Sqlite { reading, .. } => sqlite(sql, values)
                 .fetch_optional(reading)
@@ -172,7 +175,7 @@ impl Database {
 
 impl Transaction {
     /// Runs one statement; how many rows it touched.
-    pub async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+    pub async fn execute(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<u64> {
         Ok(match self {
             Transaction::Sqlite(link) => {
                 let done = sqlite(sql, values).execute(&mut **link).await?;
@@ -186,7 +189,7 @@ impl Transaction {
     }
 
     /// The rows of a question.
-    pub async fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+    pub async fn rows(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Vec<Row>> {
         Ok(match self {
             Transaction::Sqlite(link) => {
                 let rows = sqlite(sql, values).fetch_all(&mut **link).await?;
@@ -200,7 +203,7 @@ impl Transaction {
     }
 
     /// The first row of a question.
-    pub async fn row(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Option<Row>> {
+    pub async fn row(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Option<Row>> {
         Ok(self.rows(sql, values).await?.into_iter().next())
     }
 
@@ -260,6 +263,15 @@ impl Row {
     pub fn whole(&self, column: &'static str) -> Result<i64> {
         self.whole_or_none(column, column)?
             .ok_or(Error::Unreadable { what: column })
+    }
+
+    /// A double.
+    pub fn real(&self, column: &'static str) -> Result<f64> {
+        match self {
+            Row::Sqlite(row) => row.try_get(column),
+            Row::Postgres(row) => row.try_get(column),
+        }
+        .map_err(|_| Error::Unreadable { what: column })
     }
 
     /// A time that may be absent.
@@ -333,7 +345,7 @@ impl Row {
 }
 
 fn sqlite(
-    sql: &'static str,
+    sql: impl SqlSafeStr,
     values: Vec<Value>,
 ) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
     values
@@ -341,12 +353,13 @@ fn sqlite(
         .fold(sqlx::query(sql), |query, value| match value {
             Value::Text(text) => query.bind(text),
             Value::Whole(number) => query.bind(number),
+            Value::Real(number) => query.bind(number),
             Value::Bytes(bytes) => query.bind(bytes),
         })
 }
 
 fn postgres(
-    sql: &'static str,
+    sql: impl SqlSafeStr,
     values: Vec<Value>,
 ) -> sqlx::query::Query<'static, Postgres, PgArguments> {
     values
@@ -354,6 +367,7 @@ fn postgres(
         .fold(sqlx::query(sql), |query, value| match value {
             Value::Text(text) => query.bind(text),
             Value::Whole(number) => query.bind(number),
+            Value::Real(number) => query.bind(number),
             Value::Bytes(bytes) => query.bind(bytes),
         })
 }
@@ -393,6 +407,12 @@ impl From<i64> for Value {
 impl From<Option<i64>> for Value {
     fn from(number: Option<i64>) -> Self {
         Value::Whole(number)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Value::Real(number)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Everything that can go wrong here, with whose mistake it was.
 
 use crate::environment::Environment;
+use crate::tracking::FilterError;
 use ombud_core::{Class, Digest, ModelName, Version};
 use ombud_ledger::RecordId;
 use std::path::PathBuf;
@@ -56,6 +57,12 @@ pub enum Error {
         came: String,
         allowed: &'static str,
     },
+    #[error("{reason}")]
+    Refused { reason: String },
+    #[error("the filter cannot be read: {0}")]
+    Filter(#[source] FilterError),
+    #[error("the order cannot be read: {0}")]
+    Order(#[source] FilterError),
     #[error("there is no {what} {name}")]
     NotFound { what: &'static str, name: String },
     #[error("there is a {what} {name} already")]
@@ -122,7 +129,12 @@ impl Error {
     /// Whose mistake it was.
     pub fn class(&self) -> Class {
         match self {
-            Error::Url { .. } | Error::Malformed { .. } | Error::Traffic { .. } => Class::Invalid,
+            Error::Url { .. }
+            | Error::Malformed { .. }
+            | Error::Refused { .. }
+            | Error::Filter(_)
+            | Error::Order(_)
+            | Error::Traffic { .. } => Class::Invalid,
             Error::TooLong { .. } | Error::TooMany { .. } => Class::TooLarge,
             Error::Unavailable { .. } | Error::Folder { .. } | Error::Migration { .. } => {
                 Class::Unavailable

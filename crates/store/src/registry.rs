@@ -74,7 +74,7 @@ impl Registry {
         }
         let manifest = bundle.manifest();
         let (store, model) = (&self.store, &manifest.name);
-        let label = how.label.unwrap_or_else(|| manifest.label.clone());
+        let label = how.label.clone().unwrap_or_else(|| manifest.label.clone());
         let known = store.version_by_digest(tenant, model, bundle.digest());
         if let Some(known) = known.await? {
             return Ok(Registration::Known(known));
@@ -86,14 +86,42 @@ impl Registry {
         let version = store
             .reserve_version(tenant, model, &manifest.description, how.now_us)
             .await?;
+        self.keep(tenant, bundle, version, label, how).await
+    }
+
+    /// Makes a verified bundle the version of its model that has this number already, and no bundle yet.
+    pub async fn register_as(
+        &self,
+        tenant: &Tenant,
+        bundle: Arc<Bundle>,
+        version: Version,
+        how: Registering,
+    ) -> Result<Registration, RegistryError> {
+        if !self.trust.keys.is_empty() && bundle.signed_by().is_none() {
+            return Err(RegistryError::Untrusted);
+        }
+        let label = how.label.clone().unwrap_or_else(|| Label::of(version));
+        let model = &bundle.manifest().name;
+        self.store.refuse_label(tenant, model, &label).await?;
+        self.keep(tenant, bundle, version, label, how).await
+    }
+
+    async fn keep(
+        &self,
+        tenant: &Tenant,
+        bundle: Arc<Bundle>,
+        version: Version,
+        label: Label,
+        how: Registering,
+    ) -> Result<Registration, RegistryError> {
         let location = Location {
             tenant: tenant.clone(),
-            model: model.clone(),
+            model: bundle.manifest().name.clone(),
             version,
         };
         self.artifacts.put(&location, Arc::clone(&bundle)).await?;
         let new = new_version(&bundle, version, label, how.by);
-        let registered = store.register(tenant, new, how.now_us).await;
+        let registered = self.store.register(tenant, new, how.now_us).await;
         if !matches!(registered, Ok(Registration::New(_))) {
             // Somebody was faster; these files belong to no version.
             self.artifacts.remove(&location).await?;

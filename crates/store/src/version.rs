@@ -9,6 +9,7 @@ use crate::model::{lock, unknown};
 use crate::role::is_plain_name;
 use crate::stage;
 use crate::store::{Store, Topic, bounded, touch};
+use crate::tracking::listing;
 use ombud_core::ensemble::Stage;
 use ombud_core::{Digest, Label, ModelName, Version};
 use ombud_ledger::{RecordId, Tenant};
@@ -102,8 +103,10 @@ impl Store {
         description: &str,
         now_us: i64,
     ) -> Result<Version> {
-        let sql = "insert into store_models (tenant, name, description, revision, last_version, created_us) \
-            values ($1, $2, $3, 1, 1, $4) on conflict (tenant, name) do update \
+        let sql = "insert into store_models (tenant, name, description, revision, last_version, created_us, \
+            listed_name, listed_changed_us) values ($1, $2, $3, 1, 1, $4, case when exists (select 1 from store_models \
+            where tenant = $1 and listed_name = $2 and name <> $2) then $2 || ' (house)' else $2 end, $4) \
+            on conflict (tenant, name) do update \
             set last_version = store_models.last_version + 1, revision = store_models.revision + 1 \
             returning last_version";
         let description: String = description
@@ -155,6 +158,16 @@ impl Store {
         let row = transaction.row(sql, values).await?;
         let registered = registered(&row.ok_or(Error::Unreadable { what: "version" })?)?;
         stage::note(&mut transaction, tenant, &registered, &stages).await?;
+        let (model, number) = (&registered.model, registered.version);
+        listing::list_with_bundle(
+            &mut transaction,
+            tenant,
+            model,
+            number,
+            &registered.registered_by,
+            now_us,
+        )
+        .await?;
         transaction.commit().await?;
         Ok(Registration::New(registered))
     }
@@ -307,6 +320,11 @@ impl Store {
             });
         }
         let sql = "delete from store_versions where tenant = $1 and model = $2 and version = $3";
+        transaction
+            .execute(sql, values![tenant, model, version])
+            .await?;
+        let sql =
+            "delete from store_listed_versions where tenant = $1 and model = $2 and version = $3";
         transaction
             .execute(sql, values![tenant, model, version])
             .await?;

@@ -17,7 +17,7 @@ use ombud_ledger::RecordId;
 use ombud_ledger::record::Kind;
 use ombud_store::alias::NewAssignment;
 use ombud_store::event::{Event, EventQuery};
-use ombud_store::registry::{Registering, RegistryError};
+use ombud_store::registry::RegistryError;
 use ombud_store::version::Registration;
 use ombud_store::{Environment, Model, Registered};
 use serde::{Deserialize, Serialize};
@@ -262,16 +262,15 @@ async fn register(
         .transpose()
         .map_err(|error| Refusal::malformed(error.to_string()))?;
     let bundle = take_in(&house, request.into_body()).await?;
-    let name = bundle.manifest().name.clone();
-    let digest = bundle.digest().to_string();
-    let how = Registering {
-        label,
-        by: caller.principal.to_string(),
-        now_us: now_us(),
-    };
     let registration = house
-        .registry
-        .register(&caller.tenant, Arc::new(bundle), how)
+        .ops
+        .register(
+            &caller.tenant,
+            &origin.caller(&caller),
+            &*house.depot,
+            Arc::new(bundle),
+            label,
+        )
         .await?;
     let status = if matches!(registration, Registration::New(_)) {
         StatusCode::CREATED
@@ -279,12 +278,6 @@ async fn register(
         StatusCode::OK
     };
     let registered = registration.into_registered();
-    if status == StatusCode::CREATED {
-        let detail = json!({ "did": "register", "model": name, "version": registered.version, "label": registered.label, "digest": digest });
-        house
-            .record(Kind::Registry, &caller, &origin, detail)
-            .await?;
-    }
     Ok((status, Answer(registered.into())))
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod front;
 mod issuers;
+mod mlflow;
 mod people;
 mod socket;
 mod support;

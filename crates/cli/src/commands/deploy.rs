@@ -11,7 +11,6 @@ use ombud_core::{Label, ModelName, Version};
 use ombud_engine::Bundle;
 use ombud_ops::perform::Ordered;
 use ombud_ops::{Force, Order};
-use ombud_store::registry::Registering;
 use ombud_store::version::Registration;
 use ombud_store::{Deployment, Environment, Registered, Role};
 use serde_json::{Value, json};
@@ -300,20 +299,16 @@ async fn register_bundle(
     label: Option<Label>,
 ) -> Result<Registration, Failure> {
     let bundle = Bundle::open(path, &rooms.registry.trust)?;
-    let how = Registering {
-        label,
-        by: settings::principal(),
-        now_us: time::now_us(),
-    };
-    let registration = rooms
-        .registry
-        .register(&rooms.tenant, Arc::new(bundle), how)
-        .await?;
-    if let Registration::New(version) = &registration {
-        let detail = json!({ "did": "register", "model": version.model, "version": version.version, "label": version.label, "digest": version.digest.to_string() });
-        settings::record(rooms, ombud_ledger::record::Kind::Registry, detail).await?;
-    }
-    Ok(registration)
+    Ok(rooms
+        .ops
+        .register(
+            &rooms.tenant,
+            &settings::caller(),
+            &*rooms.depot,
+            Arc::new(bundle),
+            label,
+        )
+        .await?)
 }
 
 async fn change(rooms: &Rooms, ordered: Ordered, console: &Console) -> Result<(), Failure> {

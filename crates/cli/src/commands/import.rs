@@ -1,11 +1,13 @@
 //! `ombud import`: a model of another tool becomes a bundle like any other.
 
+mod mlflow;
 mod repository;
 
 use super::Outcome;
 use crate::console::Console;
 use crate::failure::{Failure, chain};
 use crate::keys;
+use crate::settings::Settings;
 use clap::{Args, ValueEnum};
 use ombud_core::{Class, ModelName};
 use ombud_learn::import::{
@@ -30,6 +32,7 @@ Examples:
   ombud import onnx net.onnx --name vitals --schema vitals.json
   ombud import triton /srv/model_repository          (every model and version it can read)
   ombud import mlserver /srv/models --name churn
+  ombud import mlflow http://127.0.0.1:5000          (everything it has, into the house here; again goes on)
 
 What the files are made with, in Python:
   xgboost    booster.save_model(\"churn.ubj\")            (or .json; XGBoost 2 or later)
@@ -47,13 +50,16 @@ or is the JSON that a manifest has under \"schema\". docs/portable.md has the wh
 pub struct Arguments {
     /// What the file is
     pub format: ImportFormat,
-    /// The model file; for triton and mlserver, their folder
-    #[arg(value_name = "FILE|DIR")]
+    /// The model file; for triton and mlserver, their folder; for mlflow, the address of its server
+    #[arg(value_name = "FILE|DIR|URI")]
     pub file: PathBuf,
     /// The model's name here: small letters, digits, `_` and `-`. For triton and mlserver: only this model
     #[arg(long, value_name = "NAME", required_if_eq_any = [
         ("format", "xgboost"), ("format", "lightgbm"), ("format", "sklearn"), ("format", "onnx")])]
     pub name: Option<String>,
+    // The house that takes in what a server has.
+    #[command(flatten)]
+    pub settings: Settings,
     /// What is known beyond the file: names, types, classes (TOML or JSON)
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
@@ -86,11 +92,17 @@ pub enum ImportFormat {
     Triton,
     /// A folder of MLServer: model-settings.json
     Mlserver,
+    /// A running MLflow server: experiments, runs, registry, files
+    Mlflow,
 }
 
 /// Reads, understands, keeps.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure> {
     let Some(format) = arguments.format.room() else {
+        if matches!(arguments.format, ImportFormat::Mlflow) {
+            let uri = arguments.file.to_string_lossy();
+            return mlflow::run(&uri, &arguments.settings, console);
+        }
         return repository::run(arguments, console);
     };
     let name = arguments.name.as_deref().unwrap_or_default();
@@ -126,13 +138,13 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
 }
 
 impl ImportFormat {
-    /// What the file is; none for a folder of many.
+    /// What the file is; none for a folder of many and for a server.
     fn room(self) -> Option<Format> {
         match self {
             ImportFormat::Xgboost => Some(Format::Xgboost),
             ImportFormat::Lightgbm => Some(Format::Lightgbm),
             ImportFormat::Sklearn | ImportFormat::Onnx => Some(Format::Onnx),
-            ImportFormat::Triton | ImportFormat::Mlserver => None,
+            ImportFormat::Triton | ImportFormat::Mlserver | ImportFormat::Mlflow => None,
         }
     }
 }

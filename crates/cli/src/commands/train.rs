@@ -8,12 +8,18 @@ use crate::numbers::{count, plural, seconds};
 use crate::places;
 use crate::progress::{self, Shown};
 use crate::report;
+use crate::settings::{self, Settings};
 use crate::table::facts;
 use clap::{Args, ValueEnum};
+use ombud_api::time;
 use ombud_core::schema::Schema;
 use ombud_learn::train::{self, TrainOptions, Trained};
+use ombud_ops::history;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+
+/// The settings of a house, when it is here.
+const SETTINGS_FILE: &str = "ombud.toml";
 
 /// Train a model from a recipe and keep it as a bundle
 ///
@@ -47,6 +53,9 @@ pub struct Arguments {
     /// What a failed gate does to the exit code
     #[arg(long, value_name = "HOW", default_value = "report")]
     pub gates: GatesMode,
+    /// Show the training as a run in the house with this storage folder [default: the house of an ombud.toml here]
+    #[arg(long, value_name = "DIR")]
+    pub house: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -66,6 +75,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     let recipe = places::recipe(&arguments.recipe, &arguments.set)?;
     check_out(&arguments.out)?;
     let key = keys::signing_key(arguments.key.as_deref(), console)?;
+    let house = house(arguments)?;
     let folder = places::recipe_folder(&arguments.recipe);
     let options = TrainOptions {
         recipe_folder: &folder,
@@ -80,10 +90,16 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
         Some(_) => Failure::of_data_named_here(error),
         None => error.into(),
     })?;
+    let run = house
+        .map(|settings| show(&settings, &trained))
+        .transpose()?;
     if console.is_json {
-        console.print_json(&as_json(&trained))?;
+        console.print_json(&as_json(&trained, run.as_deref()))?;
     } else {
         tell(&trained, console)?;
+        if let Some(run) = &run {
+            console.note(&format!("shown as the run {run} in the house"));
+        }
     }
     let has_failed = trained
         .bundle
@@ -95,6 +111,39 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
         (GatesMode::Enforce, true) => Ok(Outcome::GatesFailed),
         (GatesMode::Enforce, false) | (GatesMode::Report, _) => Ok(Outcome::Done),
     }
+}
+
+/// The house that shows the run: one that is named must be there before training begins.
+fn house(arguments: &Arguments) -> Result<Option<Settings>, Failure> {
+    let is_configured = Path::new(SETTINGS_FILE).is_file();
+    if arguments.house.is_none() && !is_configured {
+        return Ok(None);
+    }
+    let settings = Settings {
+        config: None,
+        folder: arguments.house.clone(),
+        set: Vec::new(),
+    };
+    let (config, _) = settings.load()?;
+    match settings::must_exist(&config) {
+        Err(_) if arguments.house.is_none() => Ok(None),
+        there => there.map(|()| Some(settings)),
+    }
+}
+
+/// Shows a training as a run; the run's id.
+fn show(settings: &Settings, trained: &Trained) -> Result<String, Failure> {
+    let (runtime, _, rooms) = settings.open()?;
+    let shown = runtime.block_on(history::record_training(
+        &rooms.store,
+        &*rooms.depot,
+        &rooms.tenant,
+        &trained.bundle,
+        &settings::principal(),
+        time::now_us(),
+    ));
+    settings::close(&runtime, &rooms);
+    Ok(shown.map(|(run, _)| run)?)
 }
 
 /// A training that cannot be kept should not begin.
@@ -114,9 +163,9 @@ pub(crate) fn check_out(out: &Path) -> Result<(), Failure> {
     }
 }
 
-fn as_json(trained: &Trained) -> serde_json::Value {
+fn as_json(trained: &Trained, run: Option<&str>) -> serde_json::Value {
     let manifest = trained.bundle.manifest();
-    json!({
+    let mut told = json!({
         "name": manifest.name.as_str(),
         "version": manifest.version.get(),
         "label": manifest.label.as_str(),
@@ -129,7 +178,11 @@ fn as_json(trained: &Trained) -> serde_json::Value {
         "warnings": trained.warnings,
         "notes": trained.notes,
         "seconds": manifest.lineage.seconds,
-    })
+    });
+    if let Some(run) = run {
+        told["run"] = json!(run);
+    }
+    told
 }
 
 fn tell(trained: &Trained, console: &Console) -> Result<(), Failure> {

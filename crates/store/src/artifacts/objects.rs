@@ -90,6 +90,11 @@ impl Objects {
         })
     }
 
+    /// The bucket itself and what every key begins with, for files that are no bundles.
+    pub(crate) fn into_parts(self) -> (Arc<dyn ObjectStore>, Path) {
+        (self.store, self.prefix)
+    }
+
     fn models(&self, location: &Location) -> Path {
         self.prefix
             .clone()

@@ -154,20 +154,25 @@ impl ObjectServer {
 
     /// A fresh bucket.
     pub async fn bucket(&self, name: &str) -> Arc<Objects> {
-        let objects = Objects::new(ObjectOptions {
-            bucket: name.to_owned(),
-            prefix: "house".to_owned(),
-            endpoint: Some(self.endpoint.clone()),
-            region: "us-east-1".to_owned(),
-            access: Some(("test".to_owned(), "test".to_owned())),
-            allow_http: true,
-        });
+        let objects = Objects::new(self.options(name));
         let made = reqwest::Client::new()
             .put(format!("{}/{name}", self.endpoint))
             .send()
             .await;
         assert!(made.unwrap().status().is_success());
         Arc::new(objects.unwrap())
+    }
+
+    /// How a bucket here is reached.
+    pub fn options(&self, name: &str) -> ObjectOptions {
+        ObjectOptions {
+            bucket: name.to_owned(),
+            prefix: "house".to_owned(),
+            endpoint: Some(self.endpoint.clone()),
+            region: "us-east-1".to_owned(),
+            access: Some(("test".to_owned(), "test".to_owned())),
+            allow_http: true,
+        }
     }
 
     /// An object as another program reads it.

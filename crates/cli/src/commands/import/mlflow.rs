@@ -1,0 +1,61 @@
+//! `ombud import mlflow URI`: what a running MLflow server has becomes this house's own.
+//!
+//! Experiments go by name, runs and logged models keep their ids, versions keep their numbers. What came over whole is
+//! marked or cannot be told twice, so an import that was interrupted is simply begun again and goes on.
+
+mod client;
+mod take;
+
+use super::super::Outcome;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::progress::Shown;
+use crate::settings::{self, Settings};
+use client::Server;
+use serde_json::json;
+
+/// What came over.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Counts {
+    pub experiments: u64,
+    pub runs: u64,
+    /// Runs that an earlier import brought over.
+    pub known: u64,
+    pub metrics: u64,
+    pub models: u64,
+    pub versions: u64,
+    pub deployable: u64,
+    pub files: u64,
+}
+
+/// Takes everything over.
+pub fn run(uri: &str, settings: &Settings, console: &Console) -> Result<Outcome, Failure> {
+    let server = Server::new(uri)?;
+    let (runtime, _, rooms) = settings.open()?;
+    let shown = Shown::new(console);
+    let taken = runtime.block_on(take::everything(&server, &rooms, &shown));
+    drop(shown);
+    settings::close(&runtime, &rooms);
+    let counts = taken?;
+    if console.is_json {
+        console.print_json(&json!({
+            "experiments": counts.experiments, "runs": counts.runs, "known": counts.known,
+            "metrics": counts.metrics, "models": counts.models, "versions": counts.versions,
+            "deployable": counts.deployable, "files": counts.files,
+        }))?;
+    } else {
+        console.print(&format!(
+            "{} experiments, {} runs ({} were here already), {} points of metrics, {} files\n\
+             {} registered models, {} versions ({} can be deployed)",
+            counts.experiments,
+            counts.runs,
+            counts.known,
+            counts.metrics,
+            counts.files,
+            counts.models,
+            counts.versions,
+            counts.deployable
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
