@@ -3,6 +3,7 @@
 use crate::access::Caller;
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::kit::Kit;
 use crate::limits::{Allowance, RateLimits, RouteClass};
 use crate::metrics::Metrics;
 use crate::performance::Performance;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub auth: Auth,
     /// The buckets of everybody.
     pub limits: RateLimits,
+    /// What was handed in beside our own routes.
+    pub kits: &'static [Kit],
     /// Places for requests at work.
     pub places: Semaphore,
     /// Proxies that are believed.

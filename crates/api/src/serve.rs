@@ -71,6 +71,9 @@ impl Server {
         tending.spawn(sign_heads(self.house.clone()));
         tending.spawn(sweep(self.house.clone()));
         tending.spawn(follow(self.house.clone()));
+        if self.house.kits.iter().any(|kit| !kit.jobs.is_empty()) {
+            tending.spawn(crate::kit::work(self.house.clone()));
+        }
         self.door
             .serve(routes::router(self.house.clone()), stop)
             .await;

@@ -96,6 +96,13 @@ pub enum Error {
     Traffic { reason: &'static str },
     #[error("this idempotency key came before with another request")]
     IdempotencyMismatch { decision: RecordId },
+    #[error("the {what} {id} is {state}, so it cannot be {wanted}")]
+    Standing {
+        what: &'static str,
+        id: RecordId,
+        state: &'static str,
+        wanted: &'static str,
+    },
     #[error("the job {id} is {state}, so it cannot be {wanted}")]
     JobState {
         id: RecordId,
@@ -129,6 +136,7 @@ impl Error {
             | Error::NeededByLedger { .. }
             | Error::Moved { .. }
             | Error::IdempotencyMismatch { .. }
+            | Error::Standing { .. }
             | Error::JobState { .. } => Class::Conflict,
             Error::Database { .. } | Error::Randomness(_) => Class::Internal,
         }

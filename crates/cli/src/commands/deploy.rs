@@ -9,9 +9,10 @@ use ombud_api::open::Rooms;
 use ombud_api::time;
 use ombud_core::{Label, ModelName, Version};
 use ombud_engine::Bundle;
+use ombud_ledger::{Ledger, Tenant};
 use ombud_ops::perform::Ordered;
 use ombud_ops::{Force, Order};
-use ombud_store::registry::Registering;
+use ombud_store::registry::{Registering, Registry};
 use ombud_store::version::Registration;
 use ombud_store::{Deployment, Environment, Registered, Role};
 use serde_json::{Value, json};
@@ -156,7 +157,14 @@ pub fn register(arguments: &RegisterArguments, console: &Console) -> Result<Outc
     let label = arguments.label.clone().map(Label::try_from).transpose();
     let label = label.map_err(|error| Failure::invalid(error.to_string(), "such as v1.2.0"))?;
     with_rooms(&arguments.settings, async |rooms| {
-        let registration = register_bundle(rooms, &arguments.bundle, label).await?;
+        let registration = register_bundle(
+            &rooms.registry,
+            &rooms.ledger,
+            &rooms.tenant,
+            &arguments.bundle,
+            label,
+        )
+        .await?;
         let word = if matches!(registration, Registration::New(_)) {
             "registered"
         } else {
@@ -180,7 +188,10 @@ pub fn deploy(arguments: &DeployArguments, console: &Console) -> Result<Outcome,
     with_rooms(&arguments.settings, async |rooms| {
         let path = PathBuf::from(&arguments.version);
         let version = if path.exists() {
-            let registered = register_bundle(rooms, &path, None).await?.into_registered();
+            let registered =
+                register_bundle(&rooms.registry, &rooms.ledger, &rooms.tenant, &path, None)
+                    .await?
+                    .into_registered();
             if registered.model != model {
                 let message = format!(
                     "the bundle is of the model {}, not {model}",
@@ -294,24 +305,24 @@ fn with_rooms(
     outcome.map(|()| Outcome::Done)
 }
 
-async fn register_bundle(
-    rooms: &Rooms,
+/// Registers a bundle and writes it down.
+pub async fn register_bundle(
+    registry: &Registry,
+    ledger: &Ledger,
+    tenant: &Tenant,
     path: &std::path::Path,
     label: Option<Label>,
 ) -> Result<Registration, Failure> {
-    let bundle = Bundle::open(path, &rooms.registry.trust)?;
+    let bundle = Bundle::open(path, &registry.trust)?;
     let how = Registering {
         label,
         by: settings::principal(),
         now_us: time::now_us(),
     };
-    let registration = rooms
-        .registry
-        .register(&rooms.tenant, Arc::new(bundle), how)
-        .await?;
+    let registration = registry.register(tenant, Arc::new(bundle), how).await?;
     if let Registration::New(version) = &registration {
         let detail = json!({ "did": "register", "model": version.model, "version": version.version, "label": version.label, "digest": version.digest.to_string() });
-        settings::record(rooms, ombud_ledger::record::Kind::Registry, detail).await?;
+        settings::record_in(ledger, tenant, ombud_ledger::record::Kind::Registry, detail).await?;
     }
     Ok(registration)
 }

@@ -2,6 +2,7 @@
 
 mod bundles;
 mod first_hour;
+mod hseg;
 mod imports;
 mod interruption;
 mod learning;
