@@ -27,6 +27,8 @@ pub enum Right {
     OpenSealed,
     ExportSubject,
     EraseSubject,
+    CollectAnswers,
+    SeeCases,
     ManageKeys,
     ManagePeople,
 }
@@ -127,6 +129,18 @@ pub const RIGHTS: &[Grant] = &[
         name: "erase-subject",
         roles: &[Admin],
         about: "destroy what is known about a person",
+    },
+    Grant {
+        right: Right::CollectAnswers,
+        name: "collect-answers",
+        roles: &[Operator, Admin],
+        about: "set up what people are asked, and take their answers in",
+    },
+    Grant {
+        right: Right::SeeCases,
+        name: "see-cases",
+        roles: &[Operator, Auditor, Admin],
+        about: "see cases that wait for a person, and take them up when one's role is named",
     },
     Grant {
         right: Right::ManageKeys,
@@ -332,7 +346,7 @@ impl fmt::Debug for Roles {
 }
 
 /// The page `docs/roles.md`.
-pub fn page() -> String {
+pub fn page(kits: &[crate::Kit]) -> String {
     let mut page = "\
 # Who may do what
 
@@ -359,8 +373,7 @@ A key can be narrowed further to some models and environments.
         ));
     }
     page.push_str("\n## Routes\n\n| route | needs |\n| --- | --- |\n");
-    let routes = crate::routes::ACCESS;
-    for (method, path, access) in routes.iter().chain(crate::routes::mlflow::ACCESS) {
+    for (method, path, access) in crate::routes::access(kits) {
         page.push_str(&format!("| `{method} {path}` | {} |\n", needs(*access)));
     }
     page.push_str("\n## Methods of gRPC\n\n| method | needs |\n| --- | --- |\n");

@@ -6,8 +6,9 @@
 use crate::access::Access;
 use crate::dialect::{Dialect, InferenceError, MlflowError};
 use crate::house::House;
+use crate::kit::Kit;
 use crate::refusal::{FieldProblem, Problem};
-use crate::routes::ACCESS;
+use crate::routes;
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -76,13 +77,10 @@ Refusals are `application/problem+json` with a stable `code`; `docs/errors/` has
 which the log and the ledger carry too.";
 
 /// Adds what all routes share.
-pub fn finish(mut document: OpenApi) -> OpenApi {
+pub fn finish(mut document: OpenApi, kits: &[Kit]) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
-            let line = ACCESS
-                .iter()
-                .find(|(with, at, _)| *with == method && at == path);
-            let access = line.map(|(_, _, access)| *access);
+            let access = routes::access_of(kits, method, path);
             name(operation);
             share(operation, access, Dialect::at(path));
         }

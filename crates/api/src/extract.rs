@@ -53,7 +53,7 @@ impl FromRequestParts<House> for Known {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, house: &House) -> Result<Self, Refusal> {
-        let access = access_of(parts);
+        let access = access_of(house, parts);
         let_in(house, parts, access).await
     }
 }
@@ -156,13 +156,13 @@ pub fn read_json<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Re
 }
 
 /// What the table asks for. A route that it does not know lets nobody in.
-fn access_of(parts: &Parts) -> Result<Access, Refusal> {
+fn access_of(house: &House, parts: &Parts) -> Result<Access, Refusal> {
     let route = parts
         .extensions
         .get::<MatchedPath>()
         .map(MatchedPath::as_str)
         .unwrap_or_default();
-    let access = routes::access_of(parts.method.as_str(), route);
+    let access = routes::access_of(house.kits, parts.method.as_str(), route);
     access.ok_or_else(|| {
         Refusal::new(
             Code::Forbidden,

@@ -3,6 +3,7 @@
 use crate::access::Caller;
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::kit::Kit;
 use crate::limits::{Allowance, RateLimits, RouteClass};
 use crate::metrics::Metrics;
 use crate::performance::Performance;
@@ -65,6 +66,8 @@ pub struct Parts {
     pub exporter: Mutex<Option<Exporter>>,
     /// Requests that were turned away at the door.
     pub turned_away: TurnedAway,
+    /// What was handed in beside our own routes.
+    pub kits: &'static [Kit],
     /// Places for requests at work.
     pub places: Semaphore,
     /// Proxies that are believed.

@@ -8,6 +8,7 @@ use crate::auth::issuers::{Issuers, IssuersError};
 use crate::auth::passwords::{PasswordError, random_password};
 use crate::config::Config;
 use crate::house::{House, Parts};
+use crate::kit::Kit;
 use crate::limits::RateLimits;
 use crate::metrics::{LedgerObserver, Metrics, OpsObserver};
 use crate::performance::Performance;
@@ -66,6 +67,8 @@ pub struct Rooms {
     pub ledger: Ledger,
     /// What checks its checkpoints.
     pub checkpoint_key: VerifyingKey,
+    /// What was handed in.
+    pub kits: &'static [Kit],
 }
 
 /// What a first start made; nobody is told again.
@@ -197,10 +200,23 @@ pub async fn rooms(
     lane: LaneName,
     metrics: Option<Arc<Metrics>>,
 ) -> Result<Rooms, OpenError> {
+    rooms_with(config, lane, metrics, &[]).await
+}
+
+/// Opens the rooms with kits, and brings their tables up to date.
+pub async fn rooms_with(
+    config: &Config,
+    lane: LaneName,
+    metrics: Option<Arc<Metrics>>,
+    kits: &'static [Kit],
+) -> Result<Rooms, OpenError> {
     let folder = &config.storage.folder;
     make_private_folder(folder)?;
     let place = place(config)?;
     let store = Store::open(&place).await?;
+    for kit in kits {
+        store.admit(&kit.tables).await?;
+    }
     let tenant = Tenant::new(&config.server.tenant)
         .map_err(|_| OpenError::Name(config.server.tenant.clone()))?;
     let (artifacts, depot) = places_of_files(config)?;
@@ -233,6 +249,7 @@ pub async fn rooms(
         ops,
         ledger,
         checkpoint_key,
+        kits,
     })
 }
 
@@ -317,6 +334,7 @@ pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<Hous
         statistics: Statistics::default(),
         ledger: rooms.ledger,
         checkpoint_key: rooms.checkpoint_key,
+        kits: rooms.kits,
         config,
     }))
 }

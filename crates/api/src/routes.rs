@@ -22,6 +22,7 @@ use crate::access::{Access, Right};
 use crate::docs;
 use crate::grpc;
 use crate::house::House;
+use crate::kit::Kit;
 use crate::request;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -247,8 +248,14 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ),
 ];
 
-/// What a route asks of its caller; `None` when the table does not have it.
-pub fn access_of(method: &str, route: &str) -> Option<Access> {
+/// Every line of the table: ours, then those of kits.
+pub fn access(kits: &[Kit]) -> impl Iterator<Item = &'static (&'static str, &'static str, Access)> {
+    let theirs: Vec<_> = kits.iter().flat_map(|kit| kit.access).collect();
+    ACCESS.iter().chain(mlflow::ACCESS).chain(theirs)
+}
+
+/// What a route asks of its caller; `None` when no table has it.
+pub fn access_of(kits: &[Kit], method: &str, route: &str) -> Option<Access> {
     static TABLE: LazyLock<HashMap<(&str, &str), Access>> = LazyLock::new(|| {
         ACCESS
             .iter()
@@ -263,12 +270,17 @@ pub fn access_of(method: &str, route: &str) -> Option<Access> {
     let route = of_clients.as_deref().unwrap_or(route);
     // A HEAD is a GET whose body nobody reads.
     let method = if method == "HEAD" { "GET" } else { method };
-    TABLE.get(&(method, route)).copied()
+    let ours = TABLE.get(&(method, route)).copied();
+    ours.or_else(|| {
+        let mut theirs = kits.iter().flat_map(|kit| kit.access);
+        let line = theirs.find(|(with, at, _)| *with == method && *at == route)?;
+        Some(line.2)
+    })
 }
 
 /// The whole of it, ready to be listened for.
 pub fn router(house: House) -> Router {
-    let (routes, document) = parts();
+    let (routes, document) = parts(house.kits);
     let routes = routes
         .merge(docs::router(document))
         .merge(mlflow::router())
@@ -293,11 +305,16 @@ fn surrounded(routes: Router<House>, house: House) -> Router {
 
 /// The document that describes every route.
 pub fn document() -> OpenApi {
-    parts().1
+    document_with(&[])
 }
 
-fn parts() -> (Router<House>, OpenApi) {
-    let api = OpenApiRouter::<House>::with_openapi(docs::frame())
+/// The same, with the routes of kits.
+pub fn document_with(kits: &[Kit]) -> OpenApi {
+    parts(kits).1
+}
+
+fn parts(kits: &[Kit]) -> (Router<House>, OpenApi) {
+    let mut api = OpenApiRouter::<House>::with_openapi(docs::frame())
         .merge(health::router())
         .merge(session::router())
         .merge(keys::router())
@@ -310,6 +327,9 @@ fn parts() -> (Router<House>, OpenApi) {
         .merge(outcomes::router())
         .merge(subjects::router())
         .merge(oip::router());
+    for kit in kits {
+        api = api.merge((kit.router)());
+    }
     let (routes, document) = api.split_for_parts();
-    (routes, docs::finish(document))
+    (routes, docs::finish(document, kits))
 }

@@ -90,6 +90,9 @@ impl Server {
         tending.spawn(follow(self.house.clone()));
         tending.spawn(sum_up(self.house.clone()));
         tending.spawn(forget(self.house.clone()));
+        if self.house.kits.iter().any(|kit| !kit.jobs.is_empty()) {
+            tending.spawn(crate::kit::work(self.house.clone()));
+        }
         let (stop_traces, stopped) = oneshot::channel();
         let exporter = self
             .house

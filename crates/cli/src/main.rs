@@ -10,6 +10,7 @@ mod commands;
 mod console;
 mod failure;
 mod keys;
+mod kits;
 mod numbers;
 mod places;
 mod predictions;

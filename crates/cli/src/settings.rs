@@ -11,7 +11,7 @@ use ombud_api::config::{Origin, Sources};
 use ombud_api::open::{self, OpenError, Rooms};
 use ombud_core::Class;
 use ombud_ledger::record::Kind;
-use ombud_ledger::{Act, Entry, LaneName, RecordId};
+use ombud_ledger::{Act, Entry, LaneName, Ledger, RecordId, Tenant};
 use std::path::PathBuf;
 use tokio::runtime::Runtime;
 
@@ -142,6 +142,16 @@ pub fn caller() -> ombud_ops::Caller {
 
 /// Writes an act of this terminal down.
 pub async fn record(rooms: &Rooms, kind: Kind, detail: serde_json::Value) -> Result<(), Failure> {
+    record_in(&rooms.ledger, &rooms.tenant, kind, detail).await
+}
+
+/// The same, in a ledger that stands alone.
+pub async fn record_in(
+    ledger: &Ledger,
+    tenant: &Tenant,
+    kind: Kind,
+    detail: serde_json::Value,
+) -> Result<(), Failure> {
     let act = act("");
     let id = RecordId::generate(act.time_us).map_err(OpenError::Randomness)?;
     let entry = Entry {
@@ -150,7 +160,7 @@ pub async fn record(rooms: &Rooms, kind: Kind, detail: serde_json::Value) -> Res
         detail: Some(detail.to_string()),
         ..Entry::new(id, kind, act.time_us)
     };
-    rooms.ledger.append(&rooms.tenant, entry).await?;
+    ledger.append(tenant, entry).await?;
     Ok(())
 }
 
@@ -171,7 +181,7 @@ async fn open_on_a_free_lane(config: &Config) -> Result<Rooms, OpenError> {
             format!("command-{number}")
         };
         let lane = LaneName::new(&name).map_err(|_| OpenError::Name(name))?;
-        match open::rooms(config, lane, None).await {
+        match open::rooms_with(config, lane, None, crate::kits::ALL).await {
             Err(error @ OpenError::Ledger(ombud_ledger::Error::LaneTaken { .. })) => {
                 taken = Some(error);
             }

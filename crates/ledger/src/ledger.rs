@@ -383,6 +383,12 @@ impl Ledger {
             .map_err(|_| Error::Closed)?
     }
 
+    /// The master key, for rooms above that seal what they keep beside the ledger. What is wrapped carries its purpose, so
+    /// that no room unwraps another's.
+    pub fn master(&self) -> Result<Arc<dyn MasterKey>, Error> {
+        self.shared.reader.master().cloned()
+    }
+
     /// The reader, for those who are on a thread that may block.
     pub fn reader(&self) -> &Reader {
         &self.shared.reader

@@ -292,7 +292,7 @@ impl Reader {
         Ok(Some(DataKey::new(stored.id, &secret)))
     }
 
-    fn master(&self) -> Result<&Arc<dyn MasterKey>, Error> {
+    pub(crate) fn master(&self) -> Result<&Arc<dyn MasterKey>, Error> {
         let none = || MasterKeyError::Service {
             message: "no master key was given to this reader".to_owned(),
         };

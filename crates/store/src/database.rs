@@ -39,14 +39,14 @@ pub(crate) enum Database {
 }
 
 /// A transaction; dropping it undoes everything.
-pub(crate) enum Transaction {
+pub enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
     Postgres(sqlx::Transaction<'static, Postgres>),
 }
 
 /// A cell that goes into a statement. Absent ones carry their type, because PostgreSQL asks for it.
 #[derive(Debug, Clone)]
-pub(crate) enum Value {
+pub enum Value {
     Text(Option<String>),
     Whole(Option<i64>),
     Real(f64),
@@ -54,7 +54,7 @@ pub(crate) enum Value {
 }
 
 /// A row that came out of one.
-pub(crate) enum Row {
+pub enum Row {
     Sqlite(SqliteRow),
     Postgres(PgRow),
 }
@@ -208,7 +208,10 @@ impl Transaction {
     }
 
     /// Runs a text of many statements.
-    pub async fn script(&mut self, sql: &'static str) -> std::result::Result<(), sqlx::Error> {
+    pub(crate) async fn script(
+        &mut self,
+        sql: &'static str,
+    ) -> std::result::Result<(), sqlx::Error> {
         match self {
             Transaction::Sqlite(link) => sqlx::raw_sql(sql).execute(&mut **link).await.map(drop),
             Transaction::Postgres(link) => sqlx::raw_sql(sql).execute(&mut **link).await.map(drop),
@@ -481,3 +484,15 @@ macro_rules! values {
     ($($value:expr),* $(,)?) => { vec![$($crate::database::Value::from($value)),*] };
 }
 pub(crate) use values;
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Transaction")
+    }
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Row(…)")
+    }
+}

@@ -112,6 +112,13 @@ pub enum Error {
     Traffic { reason: &'static str },
     #[error("this idempotency key came before with another request")]
     IdempotencyMismatch { decision: RecordId },
+    #[error("the {what} {id} is {state}, so it cannot be {wanted}")]
+    Standing {
+        what: &'static str,
+        id: RecordId,
+        state: &'static str,
+        wanted: &'static str,
+    },
     #[error("the job {id} is {state}, so it cannot be {wanted}")]
     JobState {
         id: RecordId,
@@ -152,6 +159,7 @@ impl Error {
             | Error::IsStage { .. }
             | Error::Moved { .. }
             | Error::IdempotencyMismatch { .. }
+            | Error::Standing { .. }
             | Error::JobState { .. } => Class::Conflict,
             Error::Database { .. } | Error::Randomness(_) => Class::Internal,
         }

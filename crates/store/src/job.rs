@@ -143,6 +143,13 @@ impl Store {
         Ok(Page { items, next })
     }
 
+    /// Whether a job waits, of any tenant; a look that takes no lock, so that workers may ask often.
+    pub async fn has_waiting_jobs(&self, now_us: i64) -> Result<bool> {
+        let sql = "select 1 as one from store_jobs \
+            where state = 'waiting' or (state = 'running' and lease_until_us < $1) limit 1";
+        Ok(self.database.row(sql, values![now_us]).await?.is_some())
+    }
+
     /// Takes up the oldest job that waits, of any tenant: a worker works for the house. A job whose worker died waits
     /// again, until it was tried [`ATTEMPTS_MAX`] times.
     pub async fn claim_job(&self, worker: &str, lease_us: i64, now_us: i64) -> Result<Option<Job>> {

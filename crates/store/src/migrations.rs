@@ -13,7 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_tracking.sql"),
 ];
 /// Held on PostgreSQL while tables are created or changed. The ledger has a number of its own.
-const MIGRATION_LOCK: i64 = 0x6f6d_6275_6402;
+pub(crate) const MIGRATION_LOCK: i64 = 0x6f6d_6275_6402;
 
 /// Which version the tables have and which this program knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub(crate) fn refuse_newer(found: i64) -> Result<()> {
 
 const HIGHEST: &str = "select coalesce(max(number), 0) as number from store_migrations";
 
-async fn lock(transaction: &mut Transaction) -> Result<()> {
+pub(crate) async fn lock(transaction: &mut Transaction) -> Result<()> {
     if let Transaction::Postgres(_) = transaction {
         let sql = "select pg_advisory_xact_lock($1)";
         transaction.execute(sql, values![MIGRATION_LOCK]).await?;

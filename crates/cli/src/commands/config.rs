@@ -54,7 +54,7 @@ pub fn run(command: &Command, console: &Console) -> Result<Outcome, Failure> {
         Command::Check(arguments) => check(arguments, console)?,
         Command::Show(arguments) => show(arguments, console)?,
         Command::Reference => console.print_bytes(Config::reference().as_bytes())?,
-        Command::Roles => console.print_bytes(access::page().as_bytes())?,
+        Command::Roles => console.print_bytes(access::page(crate::kits::ALL).as_bytes())?,
         Command::Openapi => console.print(&openapi())?,
     }
     Ok(Outcome::Done)
@@ -88,7 +88,7 @@ fn show(arguments: &Show, console: &Console) -> Result<(), Failure> {
 }
 
 fn openapi() -> String {
-    ombud_api::routes::document()
+    ombud_api::routes::document_with(crate::kits::ALL)
         .to_pretty_json()
         .unwrap_or_default()
 }

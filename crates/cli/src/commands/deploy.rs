@@ -9,10 +9,11 @@ use ombud_api::open::Rooms;
 use ombud_api::time;
 use ombud_core::{Label, ModelName, Version};
 use ombud_engine::Bundle;
+use ombud_ledger::Tenant;
 use ombud_ops::perform::Ordered;
-use ombud_ops::{Force, Order};
+use ombud_ops::{Force, Ops, Order};
 use ombud_store::version::Registration;
-use ombud_store::{Deployment, Environment, Registered, Role};
+use ombud_store::{Depot, Deployment, Environment, Registered, Role};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -155,7 +156,14 @@ pub fn register(arguments: &RegisterArguments, console: &Console) -> Result<Outc
     let label = arguments.label.clone().map(Label::try_from).transpose();
     let label = label.map_err(|error| Failure::invalid(error.to_string(), "such as v1.2.0"))?;
     with_rooms(&arguments.settings, async |rooms| {
-        let registration = register_bundle(rooms, &arguments.bundle, label).await?;
+        let registration = register_bundle(
+            &rooms.ops,
+            &*rooms.depot,
+            &rooms.tenant,
+            &arguments.bundle,
+            label,
+        )
+        .await?;
         let word = if matches!(registration, Registration::New(_)) {
             "registered"
         } else {
@@ -179,7 +187,10 @@ pub fn deploy(arguments: &DeployArguments, console: &Console) -> Result<Outcome,
     with_rooms(&arguments.settings, async |rooms| {
         let path = PathBuf::from(&arguments.version);
         let version = if path.exists() {
-            let registered = register_bundle(rooms, &path, None).await?.into_registered();
+            let registered =
+                register_bundle(&rooms.ops, &*rooms.depot, &rooms.tenant, &path, None)
+                    .await?
+                    .into_registered();
             if registered.model != model {
                 let message = format!(
                     "the bundle is of the model {}, not {model}",
@@ -293,21 +304,18 @@ fn with_rooms(
     outcome.map(|()| Outcome::Done)
 }
 
-async fn register_bundle(
-    rooms: &Rooms,
+/// Registers a bundle and writes it down.
+pub async fn register_bundle(
+    ops: &Ops,
+    depot: &dyn Depot,
+    tenant: &Tenant,
     path: &std::path::Path,
     label: Option<Label>,
 ) -> Result<Registration, Failure> {
-    let bundle = Bundle::open(path, &rooms.registry.trust)?;
-    Ok(rooms
-        .ops
-        .register(
-            &rooms.tenant,
-            &settings::caller(),
-            &*rooms.depot,
-            Arc::new(bundle),
-            label,
-        )
+    let bundle = Bundle::open(path, &ops.registry().trust)?;
+    let caller = settings::caller();
+    Ok(ops
+        .register(tenant, &caller, depot, Arc::new(bundle), label)
         .await?)
 }
 

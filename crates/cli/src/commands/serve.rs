@@ -59,7 +59,8 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
 async fn serve(config: Config, console: &Console) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::new());
     let lane = open::server_lane(&config)?;
-    let rooms = open::rooms(&config, lane, Some(Arc::clone(&metrics))).await?;
+    let rooms =
+        open::rooms_with(&config, lane, Some(Arc::clone(&metrics)), crate::kits::ALL).await?;
     let first = open::first_start(&config, &rooms).await?;
     let house = open::house(config, rooms, metrics)?;
     let server = Server::open(house.clone()).await?;

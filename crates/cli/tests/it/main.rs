@@ -3,6 +3,7 @@
 mod bundles;
 mod ensembles;
 mod first_hour;
+mod hseg;
 mod imports;
 mod interruption;
 mod learning;

@@ -3,7 +3,7 @@
 use crate::house::{House, NOW_US, acme, ana};
 use ombud_core::Class;
 use ombud_store::migrations::Status;
-use ombud_store::{Error, Place, Store};
+use ombud_store::{Error, Guest, Place, Store, cells};
 
 promises! {
     opening_twice_changes_nothing,
@@ -11,6 +11,7 @@ promises! {
     a_newer_schema_is_refused_clearly,
     a_closed_store_is_unavailable_and_not_wrong,
     the_ledger_lives_in_the_same_database,
+    a_guest_keeps_tables_of_its_own,
 }
 
 async fn opening_twice_changes_nothing(house: &House) {
@@ -130,4 +131,47 @@ async fn a_folder_that_cannot_be_made_is_unavailable() {
         Store::open(&place).await.unwrap_err().class(),
         Class::Unavailable
     );
+}
+
+const GUEST: Guest = Guest {
+    name: "visitor",
+    migrations: &[
+        "create table visitor_things (tenant text not null, name text not null, primary key (tenant, name)); \
+         create table visitor_others (tenant text primary key)",
+        "alter table visitor_things add column number bigint",
+    ],
+};
+
+async fn a_guest_keeps_tables_of_its_own(house: &House) {
+    let store = &house.store;
+    let (first, second) = tokio::join!(store.admit(&GUEST), store.admit(&GUEST));
+    assert_eq!(
+        first.unwrap() + second.unwrap(),
+        2,
+        "each migration ran once"
+    );
+    let sql = "insert into visitor_things (tenant, name, number) values ($1, $2, $3)";
+    assert_eq!(
+        store.execute(sql, cells![&acme(), "a", 7]).await.unwrap(),
+        1
+    );
+    let mut undone = store.begin().await.unwrap();
+    undone.execute(sql, cells![&acme(), "b", 8]).await.unwrap();
+    drop(undone);
+    let sql = "select name, number from visitor_things where tenant = $1";
+    let rows = store.rows(sql, cells![&acme()]).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (
+            rows[0].text("name").unwrap(),
+            rows[0].whole("number").unwrap()
+        ),
+        ("a".to_owned(), 7)
+    );
+    let older = Guest {
+        migrations: &GUEST.migrations[..1],
+        ..GUEST
+    };
+    let refused = store.admit(&older).await.unwrap_err();
+    assert_eq!(refused.class(), Class::Unsupported);
 }

@@ -1,0 +1,327 @@
+//! Asks the kit's models, through the house: routed, recorded, answered.
+//!
+//! What a model is given is made where training makes its tables ([`Features`], [`Aggregate`]), so that the two cannot part
+//! ways; of that, a model gets what its own schema names, so that one that is trained anew on fewer columns is asked
+//! rightly without a change here. Respondents' addresses and programs are never handed on, so no record has them.
+
+use super::aggregate::Aggregate;
+use super::features::{Features, TextOutputs};
+use super::lexicon::{Lexicon, Reading};
+use super::recipes;
+use super::response::Response;
+use super::score::Tier;
+use super::survey::Category;
+use super::text::TextRisk;
+use ombud_api::{House, Refusal};
+use ombud_core::schema::Schema;
+use ombud_core::{Explanation, ModelName};
+use ombud_ledger::{Clear, RecordId, Subject, Tenant};
+use ombud_ops::{Ask, Batch, BatchRow, Decision};
+use ombud_store::Environment;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The feature of the text models.
+const TEXT_FEATURE: &str = "text";
+
+/// Who asks, and whose data it is.
+#[derive(Debug, Clone)]
+pub struct Models {
+    house: House,
+    tenant: Tenant,
+    caller: ombud_ops::Caller,
+}
+
+/// What both nets made of a text: the models, and the words that people listed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextAnswer {
+    pub decision: RecordId,
+    pub risk: TextRisk,
+    pub confidence: f64,
+    pub outputs: TextOutputs,
+    pub reading: Reading,
+    pub explanation: Option<Explanation>,
+}
+
+/// What a model forecasts of tiers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forecast {
+    pub decision: RecordId,
+    pub tier: Tier,
+    pub confidence: f64,
+    pub probabilities: BTreeMap<String, f64>,
+    pub set: Vec<String>,
+    pub explanation: Option<Explanation>,
+}
+
+/// The share of people who will have left, with its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turnover {
+    pub decision: RecordId,
+    pub share: f64,
+    pub interval: Option<(f64, f64)>,
+}
+
+/// One response on its way to the individual model.
+#[derive(Debug, Clone)]
+pub struct Asked<'a> {
+    pub response: &'a Response,
+    pub employees: Option<u32>,
+    pub text: Option<&'a TextAnswer>,
+    /// The response's own name, so that what is recorded of it can be erased.
+    pub subject: Subject,
+}
+
+impl Models {
+    pub fn new(house: &House, tenant: &Tenant, principal: &str, request_id: Option<&str>) -> Self {
+        Models {
+            house: house.clone(),
+            tenant: tenant.clone(),
+            caller: ombud_ops::Caller {
+                principal: principal.to_owned(),
+                ip: None,
+                user_agent: None,
+                request_id: request_id.map(str::to_owned),
+            },
+        }
+    }
+
+    /// Whether a model answers here.
+    pub fn is_at_work(&self, model: &str) -> bool {
+        self.schema(model).is_ok()
+    }
+
+    /// One text, with the words that carried the answer.
+    pub async fn text(&self, subject: Option<Subject>, text: &str) -> Result<TextAnswer, Refusal> {
+        let input = json!({ TEXT_FEATURE: text });
+        let risk = self
+            .one(recipes::TEXT.name, subject.clone(), &input)
+            .await?;
+        let signals = self.one(recipes::SIGNALS.name, subject, &input).await?;
+        text_answer(text, risk, &signals)
+    }
+
+    /// Many texts, without explanations.
+    pub async fn texts(&self, rows: &[(Subject, &str)]) -> Result<Vec<TextAnswer>, Refusal> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = || {
+            let row = |(subject, text): &(Subject, &str)| {
+                (Some(subject.clone()), json!({ TEXT_FEATURE: text }))
+            };
+            rows.iter().map(row).collect()
+        };
+        let risks = self.many(recipes::TEXT.name, asked()).await?;
+        let signals = self.many(recipes::SIGNALS.name, asked()).await?;
+        let answers = rows.iter().zip(risks).zip(&signals);
+        answers
+            .map(|(((_, text), risk), signals)| text_answer(text, risk, signals))
+            .collect()
+    }
+
+    /// One person's forecast, with what carried it.
+    pub async fn individual(&self, asked: Asked<'_>) -> Result<Forecast, Refusal> {
+        let schema = self.schema(recipes::INDIVIDUAL.name)?;
+        let input = input(&schema, row(&asked));
+        let subject = Some(asked.subject);
+        forecast(self.one(recipes::INDIVIDUAL.name, subject, &input).await?)
+    }
+
+    /// Many people's forecasts.
+    pub async fn individuals(&self, rows: Vec<Asked<'_>>) -> Result<Vec<Forecast>, Refusal> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let schema = self.schema(recipes::INDIVIDUAL.name)?;
+        let row = |asked: Asked<'_>| {
+            let input = input(&schema, row(&asked));
+            (Some(asked.subject), input)
+        };
+        let rows = rows.into_iter().map(row).collect();
+        let decisions = self.many(recipes::INDIVIDUAL.name, rows).await?;
+        decisions.into_iter().map(forecast).collect()
+    }
+
+    /// An organization's forecast.
+    pub async fn organization(
+        &self,
+        subject: &str,
+        aggregate: &Aggregate,
+    ) -> Result<Forecast, Refusal> {
+        let model = recipes::ORGANIZATION.name;
+        let schema = self.schema(model)?;
+        let input = input(&schema, aggregate.row());
+        forecast(
+            self.one(model, Some(Subject::new(subject.to_owned())), &input)
+                .await?,
+        )
+    }
+
+    /// The share of an organization's people who will have left.
+    pub async fn turnover(
+        &self,
+        subject: &str,
+        aggregate: &Aggregate,
+    ) -> Result<Turnover, Refusal> {
+        let model = recipes::TURNOVER.name;
+        let schema = self.schema(model)?;
+        let input = input(&schema, aggregate.row());
+        let decision = self
+            .one(model, Some(Subject::new(subject.to_owned())), &input)
+            .await?;
+        let share = decision.answer.prediction.as_f64().ok_or_else(unreadable)?;
+        Ok(Turnover {
+            decision: decision.id,
+            share: share.clamp(0.0, 1.0),
+            interval: decision.answer.interval,
+        })
+    }
+
+    async fn one(
+        &self,
+        model: &str,
+        subject: Option<Subject>,
+        input: &Value,
+    ) -> Result<Decision, Refusal> {
+        let ask = Ask {
+            model: name(model)?,
+            environment: Environment::production(),
+            version: None,
+            subject,
+            input: Clear::new(input.to_string().into_bytes()),
+            explain: true,
+            use_cache: false,
+            idempotency_key: None,
+        };
+        let decided = self.house.ops.decide(&self.tenant, &self.caller, ask).await;
+        decided.map_err(missing)
+    }
+
+    async fn many(
+        &self,
+        model: &str,
+        rows: Vec<(Option<Subject>, Value)>,
+    ) -> Result<Vec<Decision>, Refusal> {
+        let row = |(subject, input): (Option<Subject>, Value)| BatchRow {
+            subject,
+            input: Clear::new(input.to_string().into_bytes()),
+        };
+        let batch = Batch {
+            model: name(model)?,
+            environment: Environment::production(),
+            version: None,
+            rows: rows.into_iter().map(row).collect(),
+            explain: false,
+        };
+        let decided = self
+            .house
+            .ops
+            .decide_batch(&self.tenant, &self.caller, batch)
+            .await?;
+        decided
+            .into_iter()
+            .map(|decision| decision.map_err(missing))
+            .collect()
+    }
+
+    /// The schema of the version that answers.
+    fn schema(&self, model: &str) -> Result<Arc<Schema>, Refusal> {
+        let environment = Environment::production();
+        let routing = self.house.ops.routing();
+        let live = routing
+            .live(&self.tenant, &name(model)?, &environment)
+            .map_err(missing)?;
+        let active = live.deployment.traffic.active().first();
+        let warm = active.and_then(|share| live.version(share.version));
+        let warm =
+            warm.ok_or_else(|| Refusal::malformed(format!("{model} has no version at work")))?;
+        Ok(Arc::clone(warm.model.schema()))
+    }
+}
+
+/// Everything that is known of a response, as training knows it.
+fn row(asked: &Asked<'_>) -> Value {
+    let response = asked.response;
+    let features = Features {
+        domain: response.domain,
+        employees: asked.employees,
+        ratings: &response.ratings,
+        demographics: &response.demographics,
+        quality: &response.quality.completed_from(&response.ratings),
+        text: asked.text.map(|text| &text.outputs),
+    };
+    features.row()
+}
+
+/// What a schema names of what is known.
+fn input(schema: &Schema, mut known: Value) -> Value {
+    if let Value::Object(known) = &mut known {
+        known.retain(|name, _| schema.position(name).is_some());
+    }
+    known
+}
+
+fn text_answer(text: &str, risk: Decision, signals: &Decision) -> Result<TextAnswer, Refusal> {
+    let reading = Lexicon::shipped().read(text);
+    let mut outputs = TextOutputs {
+        risk: [0.0; 5],
+        signals: [0.0; 6],
+        intensity: reading.intensity,
+        is_crisis_by_lexicon: reading.is_crisis,
+    };
+    for (class, chance) in &risk.answer.probabilities {
+        let risk = TextRisk::of_class(class).ok_or_else(unreadable)?;
+        outputs.risk[risk.index()] = *chance;
+    }
+    for (label, chance) in &signals.answer.probabilities {
+        let category = Category::parse(label).ok_or_else(unreadable)?;
+        outputs.signals[category.index()] = *chance;
+    }
+    let class = risk.answer.prediction.as_str().and_then(TextRisk::of_class);
+    Ok(TextAnswer {
+        decision: risk.id,
+        risk: class.ok_or_else(unreadable)?,
+        confidence: risk.answer.confidence.unwrap_or_default(),
+        outputs,
+        reading,
+        explanation: risk.explanation,
+    })
+}
+
+fn forecast(decision: Decision) -> Result<Forecast, Refusal> {
+    let answer = decision.answer;
+    let tier = answer.prediction.as_str().and_then(Tier::parse);
+    Ok(Forecast {
+        decision: decision.id,
+        tier: tier.ok_or_else(unreadable)?,
+        confidence: answer.confidence.unwrap_or_default(),
+        probabilities: answer.probabilities,
+        set: answer.set,
+        explanation: decision.explanation,
+    })
+}
+
+/// A model under the kit's name that answers something else.
+fn unreadable() -> Refusal {
+    Refusal::new(
+        ombud_api::Code::Unsupported,
+        "the deployed model does not answer in this kit's words",
+    )
+    .hint("deploy a model that was trained by the kit's recipe")
+}
+
+fn missing(error: ombud_ops::Error) -> Refusal {
+    let is_missing = matches!(error, ombud_ops::Error::NotDeployed { .. });
+    let refusal = Refusal::from(error);
+    match is_missing {
+        true => refusal
+            .hint("train and deploy the kit's models, for example with `ombud kit hseg demo`"),
+        false => refusal,
+    }
+}
+
+fn name(model: &str) -> Result<ModelName, Refusal> {
+    ModelName::new(model).map_err(|error| Refusal::internal(&error))
+}

@@ -1,0 +1,65 @@
+//! Help for people in distress, by country: what the kit knows, and what an organization's people have changed.
+
+use super::Result;
+use crate::hseg::help::HelpList;
+use ombud_ledger::Tenant;
+use ombud_store::{Error, Store, cells};
+use serde::{Deserialize, Serialize};
+
+/// Where help can be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Resource {
+    /// Who helps.
+    #[schema(max_length = 200)]
+    pub name: String,
+    /// A number to call or write to, or an address on the web.
+    #[schema(max_length = 200)]
+    pub contact: String,
+    /// When somebody is there.
+    #[schema(max_length = 200)]
+    pub hours: String,
+}
+
+/// Resources of one country.
+pub const RESOURCES_MAX: usize = 20;
+/// Longest text of a resource.
+pub const TEXT_BYTES_MAX: usize = 800;
+/// The country of those whose country is not known.
+pub const ANYWHERE: &str = "ZZ";
+
+/// The help that is shown in a country.
+pub async fn of(store: &Store, tenant: &Tenant, country: &str) -> Result<Vec<Resource>> {
+    let sql = "select document from hseg_resources where tenant = $1 and country = $2";
+    let Some(row) = store.row(sql, cells![tenant, country]).await? else {
+        return Ok(shipped(country));
+    };
+    let read = serde_json::from_value(row.json("document")?);
+    read.map_err(|_| Error::Unreadable { what: "document" })
+}
+
+/// Replaces what is shown in a country.
+pub async fn put(
+    store: &Store,
+    tenant: &Tenant,
+    country: &str,
+    resources: &[Resource],
+    by: &str,
+    now_us: i64,
+) -> Result<()> {
+    let sql = "insert into hseg_resources (tenant, country, document, changed_us, changed_by) values ($1, $2, $3, $4, $5) \
+        on conflict (tenant, country) do update set document = $3, changed_us = $4, changed_by = $5";
+    let values = cells![tenant, country, &serde_json::json!(resources), now_us, by];
+    store.execute(sql, values).await.map(drop)
+}
+
+/// What the kit ships for a country: its own lines first, then what helps anywhere.
+pub fn shipped(country: &str) -> Vec<Resource> {
+    let found = HelpList::shipped().of(Some(country));
+    let told = found.into_iter().map(|help| Resource {
+        name: help.name.clone(),
+        contact: help.contact.clone(),
+        hours: help.hours.clone(),
+    });
+    told.collect()
+}

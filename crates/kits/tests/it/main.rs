@@ -1,0 +1,3 @@
+//! What the kits promise, through their public face.
+
+mod attack;
