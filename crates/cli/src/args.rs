@@ -4,7 +4,7 @@
 //! share, and how a wrong word is told: like every other mistake, with a hint and exit code 2.
 
 use crate::commands::{
-    audit, compare, completions, config, db, deploy, evaluate, export, import, inspect, keys,
+    audit, compare, completions, config, db, deploy, evaluate, export, import, inspect, keys, kit,
     package, people, predict, recipe, reference, serve, subject, train, verify,
 };
 use crate::console::{Console, ProgressStyle};
@@ -63,6 +63,8 @@ pub enum Command {
     Verify(verify::Arguments),
     #[command(subcommand)]
     Recipe(recipe::Command),
+    #[command(subcommand)]
+    Kit(kit::Command),
     Serve(serve::Arguments),
     Register(deploy::RegisterArguments),
     Deploy(deploy::DeployArguments),

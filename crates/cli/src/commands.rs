@@ -11,6 +11,7 @@ pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod keys;
+pub mod kit;
 pub mod package;
 pub mod people;
 pub mod predict;
@@ -63,6 +64,7 @@ fn dispatch(command: &Command, console: &Console) -> Result<Outcome, Failure> {
         Command::Export(arguments) => export::run(arguments, console),
         Command::Verify(arguments) => verify::run(arguments, console),
         Command::Recipe(command) => recipe::run(command, console),
+        Command::Kit(command) => kit::run(command, console),
         Command::Serve(arguments) => serve::run(arguments, console),
         Command::Register(arguments) => deploy::register(arguments, console),
         Command::Deploy(arguments) => deploy::deploy(arguments, console),
@@ -92,6 +94,7 @@ fn is_json(command: &Command) -> bool {
         Command::Export(arguments) => arguments.json,
         Command::Verify(arguments) => arguments.json,
         Command::Recipe(command) => command.is_json(),
+        Command::Kit(command) => command.is_json(),
         Command::Serve(arguments) => arguments.json,
         Command::Register(arguments) => arguments.json,
         Command::Deploy(arguments) => arguments.json,

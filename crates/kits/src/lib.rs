@@ -4,3 +4,4 @@
 //! belongs in a room above. Only the command line knows that kits exist; no kit knows another.
 
 pub mod hseg;
+pub mod table;

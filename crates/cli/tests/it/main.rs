@@ -4,6 +4,7 @@ mod bundles;
 mod first_hour;
 mod imports;
 mod interruption;
+mod kit;
 mod learning;
 mod predictions;
 mod recipes;

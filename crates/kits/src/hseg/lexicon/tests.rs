@@ -1,0 +1,221 @@
+use super::*;
+
+/// Somebody should look at once.
+const CRISES: [&str; 56] = [
+    "I want to end it",
+    "I want to end it.",
+    "I just want to end it all",
+    "i cant go on",
+    "I can't go on like this",
+    "I can not go on any more",
+    "I do not want to live any more",
+    "i dont wanna live anymore",
+    "I have been thinking about ending my life",
+    "I think about suicide every day because of this place",
+    "I feel suicidal",
+    "I am suicdal and nobody at work knows",
+    "sometimes I think about sucide",
+    "I am not ok. I am suicidal.",
+    "I feel like killing myself when I think of going back",
+    "kms honestly, I mean it",
+    "some days I think everyone would be better off without me",
+    "I would be better off dead",
+    "I don't see a reason to be alive any more",
+    "there is no reason for me to live",
+    "I wish I would not wake up tomorrow",
+    "I wish I was dead",
+    "I wish I had never been born",
+    "I have written goodbye letters",
+    "I am scared of myself",
+    "I started to harm myself again since he took over",
+    "I hurt myself because of the job",
+    "I am not safe with my own thoughts at night",
+    "I can't take it any more and I don't care if I die",
+    "life is not worth it any more",
+    "life's over, not worth living",
+    "I almost ended my life in the spring",
+    "everything would stop if I was dead",
+    "I have thoughts of taking my own life",
+    "I am done with living, honestly",
+    "I have nothing left to live for",
+    "I can't stop thinking about suicide",
+    "I don't know if I want to die",
+    "I do not only think of dying, I have a date",
+    "It is not the work, I want to die",
+    "I'm tired of being alive",
+    "there is no way out for me except to be gone",
+    "I am afraid a colleague is going to kill themselves, please help them",
+    "a postdoc told me they want to die and nobody acts",
+    "my friend wants to die and I do not know whom to tell",
+    "someone on my team tried to take their life and we were told not to speak of it",
+    "I fear for the life of a nurse, they talk about ending it",
+    "my boss said he will kill me if I report it and I believe it",
+    "he threatened to kill me",
+    "I am afraid I will be beaten again, he waits for me after work",
+    "he hit me in the storage room",
+    "I was raped by a supervisor",
+    "I was sexually assaulted at the conference",
+    "I have fantasies of hurting him and I am scared I will do it",
+    "I want to hurt someone, I am scared of it",
+    "I feel worthless and there is no way out",
+];
+
+/// Heavy or light, but not this.
+const NOT_CRISES: [&str; 62] = [
+    "I am not afraid to speak up",
+    "this deadline is killing me",
+    "the deadline is killing me but we will get there",
+    "I would kill for a decent chair",
+    "I could kill my boss, he ate the last doughnut",
+    "I am dying to see the new building",
+    "the stairs will be the death of me",
+    "my feet are killing me",
+    "I nearly died laughing at the party",
+    "the printer has a death wish",
+    "the old system died and nobody misses it",
+    "I am dead tired on Mondays",
+    "we end it with cake on Fridays",
+    "I want to end it on a positive note",
+    "let us end it early on Fridays",
+    "time to kill the weekly status mail",
+    "this is not a hill to die on",
+    "I can't go on holiday in August",
+    "I cannot go on leave when I want",
+    "I can't go on business trips with a small child",
+    "this can't go on, the rota must change",
+    "the project is on life support",
+    "that would be career suicide",
+    "we need better suicide prevention training",
+    "the ward cares for suicidal patients and we need more staff",
+    "I am not suicidal, just tired",
+    "I have never thought about suicide",
+    "I do not want to die, I want a holiday",
+    "no thoughts of dying here, only of retiring",
+    "nobody here has ever threatened me",
+    "I have never wanted to end my life",
+    "I never feel unsafe here",
+    "I hurt myself lifting a patient",
+    "I hurt myself on the old trolley",
+    "it hit me that nobody had planned this",
+    "the news hit me hard",
+    "he beat me to it",
+    "my boss will kill me if I am late again",
+    "I live far away, the commute is long",
+    "the coffee machine broke down again",
+    "the building is falling apart",
+    "we killed it this quarter",
+    "I don't want to be here any more, I am looking for another job",
+    "I am exhausted and I do not recover at the weekend",
+    "I had a panic attack before the audit",
+    "I feel burnt out",
+    "I dread Mondays",
+    "management ended the project",
+    "I want it to stop, the noise in the office I mean",
+    "we need a way out of the old contract",
+    "the team would like to end the night shifts",
+    "people are better off with flexible hours",
+    "I was taken off the project",
+    "HR talks about ending the contract",
+    "I lost my voice after three days of teaching",
+    "take your own lunch, the canteen is awful",
+    "best team ever, another weekend stolen",
+    "life is good here",
+    "I have a reason to live near the office",
+    "the workload is murder in March",
+    "",
+    "nothing to add",
+];
+
+#[test]
+fn wordings_of_danger_are_found() {
+    let missed: Vec<&&str> = CRISES
+        .iter()
+        .filter(|text| !Lexicon::shipped().read(text).is_crisis)
+        .collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+fn idioms_denials_and_ordinary_complaints_are_no_crisis() {
+    let taken: Vec<(&str, Vec<Indicator>)> = NOT_CRISES
+        .iter()
+        .map(|text| (*text, Lexicon::shipped().read(text)))
+        .filter(|(_, reading)| reading.is_crisis)
+        .map(|(text, reading)| (text, reading.indicators))
+        .collect();
+    assert!(taken.is_empty(), "{taken:#?}");
+}
+
+#[test]
+fn the_words_that_carried_it_are_given_with_their_places() {
+    let text = "Fine week. But honestly I can’t go on, and I want to die.";
+    let reading = Lexicon::shipped().read(text);
+    let words: Vec<&str> = reading
+        .indicators
+        .iter()
+        .map(|it| it.words.as_str())
+        .collect();
+    assert_eq!(words, ["I can’t go on", "want to die"]);
+    for indicator in &reading.indicators {
+        assert_eq!(&text[indicator.start..indicator.end], indicator.words);
+    }
+}
+
+#[test]
+fn intensity_rises_with_what_is_said() {
+    let of = |text: &str| Lexicon::shipped().read(text).intensity;
+    let calm = of("more plants would be nice");
+    let tired = of("I am tired");
+    let scared = of("I am so scared, he screams and I cry every day");
+    let danger = of("I want to die");
+    assert_eq!(calm, 0.0);
+    assert!(
+        tired > calm && scared > tired && danger >= 0.8,
+        "{tired} {scared} {danger}"
+    );
+    assert!(of("I am never scared here") < tired);
+}
+
+#[test]
+fn categories_are_told_by_their_words() {
+    let reading =
+        Lexicon::shipped().read("HR protects him, he screams at us and I am micromanaged");
+    let found: Vec<Category> = Category::ALL
+        .into_iter()
+        .filter(|it| !reading.signals[it.index()].is_empty())
+        .collect();
+    assert_eq!(
+        found,
+        [
+            Category::PowerAbuse,
+            Category::Accountability,
+            Category::Voice
+        ]
+    );
+    let denied = Lexicon::shipped().read("nobody ever screams here");
+    assert!(denied.signals.iter().all(Vec::is_empty));
+}
+
+#[test]
+fn any_text_is_read_without_complaint() {
+    for text in [
+        "\u{0}",
+        "💔💔💔",
+        "''''",
+        &"kill ".repeat(60_000),
+        "ІІІ ’’ ñ",
+    ] {
+        Lexicon::shipped().read(text);
+    }
+}
+
+#[test]
+fn an_operator_s_lexicon_is_checked() {
+    let text =
+        include_str!("../../../data/hseg/lexicon.toml").replace("\nvoice = [", "\nvioce = [");
+    assert!(matches!(
+        Lexicon::parse(&text),
+        Err(LexiconError::Category { .. })
+    ));
+    assert!(matches!(Lexicon::parse("[["), Err(LexiconError::Form(_))));
+}

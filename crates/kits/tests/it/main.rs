@@ -1,0 +1,4 @@
+//! The kit from outside: training on generated data, and the same pipelines on real data.
+
+mod real;
+mod training;
