@@ -1,3 +1,5 @@
-//! What the kits promise, through their public face.
+//! The kit from outside: training on generated data, and the same pipelines on real data.
 
 mod attack;
+mod real;
+mod training;

@@ -93,7 +93,7 @@ fn every_tier_level_and_carelessness_occurs_in_its_share() {
             .is_some_and(|label| label.risk == TextRisk::Crisis)
     });
     assert!((0.002..0.02).contains(&crisis), "{crisis}");
-    let careless = share(&world, |it| it.truth.care != person::Care::Honest);
+    let careless = share(&world, |it| it.truth.care != Care::Honest);
     assert!((0.04..0.06).contains(&careless), "{careless}");
     let resigned = share(&world, |it| it.record.outcome.has_resigned);
     assert!((0.02..0.15).contains(&resigned), "{resigned}");
