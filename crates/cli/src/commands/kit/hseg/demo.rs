@@ -29,8 +29,6 @@ use std::sync::Arc;
 use std::time::Instant;
 use tempfile::TempDir;
 
-/// Organizations that are loaded.
-const ORGANIZATIONS: usize = 3;
 /// Respondents of each campaign.
 const RESPONDENTS: u64 = 400;
 /// The world of the demonstration, which no model has seen.
