@@ -251,7 +251,8 @@ async fn decide(
     let Rows { rows, subjects } = questions.rows;
     let count_of_rows = rows.len();
     // The first row was paid for when the caller was let in.
-    house.pay_for_rows(caller, count_of_rows.saturating_sub(1))?;
+    let further = count_of_rows.saturating_sub(1);
+    house.pay_for_rows(caller, further).await?;
     let mut subjects = subjects.into_iter();
     let mut row = |input: Vec<u8>| {
         Ok(BatchRow {

@@ -85,6 +85,7 @@ impl Desk {
         };
         registry.register(&tenant()?, bundle, how).await?;
         let ops = Ops::new(Options {
+            observer: None,
             registry,
             ledger,
             cache: Arc::new(Memory::new(1 << 20, LIFETIME)),

@@ -113,7 +113,12 @@ impl Ops {
         }
     }
 
-    async fn keep_bundle(&self, adoption: &Adoption, found: &Found, bundle: Bundle) -> Result<String> {
+    async fn keep_bundle(
+        &self,
+        adoption: &Adoption,
+        found: &Found,
+        bundle: Bundle,
+    ) -> Result<String> {
         let (registry, model) = (&self.shared.registry, &adoption.model);
         let how = Registering {
             label: None,

@@ -77,14 +77,14 @@ type RoutedRow = (Ask, RecordId, Result<Route>);
 type ComputedRow = (Ask, RecordId, Result<(Route, Answered)>);
 
 /// A batch with its answers, before it is recorded.
-struct Computed {
+struct ComputedBatch {
     rows: Vec<ComputedRow>,
     time_us: i64,
     /// Per row.
     latency_us: u64,
 }
 
-impl Computed {
+impl ComputedBatch {
     fn entry(&self, caller: &Caller, (ask, id, answered): &ComputedRow) -> Entry {
         let time_us = self.time_us;
         match answered {
@@ -170,7 +170,7 @@ impl Ops {
 
     fn tell_rows(
         &self,
-        computed: Computed,
+        computed: ComputedBatch,
         recorded: Vec<Recorded>,
     ) -> impl Iterator<Item = Result<Decision>> {
         let latency_us = computed.latency_us;
@@ -181,7 +181,7 @@ impl Ops {
         })
     }
 
-    async fn compute_batch(&self, tenant: &Tenant, batch: Batch) -> Result<Computed> {
+    async fn compute_batch(&self, tenant: &Tenant, batch: Batch) -> Result<ComputedBatch> {
         let rows = batch.rows.len();
         if rows == 0 {
             return Err(Error::NoRows);
@@ -196,7 +196,7 @@ impl Ops {
         // A thousand rows are more than a worker that answers others may be kept busy with.
         let work = move || compute_rows(routed);
         let computed = self.shared.pool.run(work).await?;
-        Ok(Computed {
+        Ok(ComputedBatch {
             rows: computed,
             time_us,
             latency_us: micros(started) / rows as u64,

@@ -110,7 +110,8 @@ impl Bodies {
                 .collect::<Option<Vec<f64>>>()
         };
         let mut rows: Vec<Vec<f64>> = text.lines().skip(1).filter_map(read).collect();
-        rows.iter_mut().for_each(|row| drop(row.pop()));
+        rows.iter_mut()
+            .for_each(|row| row.truncate(row.len().saturating_sub(1)));
         rows.truncate(BODIES);
         let write = |name: &str, body: &dyn Fn(&[f64]) -> Value| -> Result<PathBuf> {
             let path = folder.join(name);

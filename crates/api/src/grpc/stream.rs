@@ -65,7 +65,7 @@ async fn answer(calling: &Calling, question: ModelInferRequest) -> Result<Bytes,
         started: Instant::now(),
         ..calling.clone()
     };
-    let paid = calling.pay_for_question();
+    let paid = calling.pay_for_question().await;
     let told = match paid {
         Ok(()) => calling.model_infer(question).await,
         Err(refusal) => Err(refusal),
@@ -94,9 +94,9 @@ async fn answer(calling: &Calling, question: ModelInferRequest) -> Result<Bytes,
 
 impl Calling {
     /// A stream is let in once; what it asks is paid for question by question.
-    fn pay_for_question(&self) -> Result<(), crate::refusal::Refusal> {
+    async fn pay_for_question(&self) -> Result<(), crate::refusal::Refusal> {
         let caller = self.known()?;
-        self.house.pay_for_rows(&caller, 1)
+        self.house.pay_for_rows(&caller, 1).await
     }
 }
 

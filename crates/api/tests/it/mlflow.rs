@@ -34,7 +34,10 @@ async fn every_route_lets_in_exactly_the_roles_that_the_table_names() {
                 Access::Needs(right) => right.grant().roles.contains(&role),
             };
             let method: Method = method.parse().expect("a method");
-            for at in [concrete(path), concrete(path).replace("/api/", "/ajax-api/")] {
+            for at in [
+                concrete(path),
+                concrete(path).replace("/api/", "/ajax-api/"),
+            ] {
                 if at == "/version" && role != Role::Viewer {
                     continue;
                 }
@@ -42,11 +45,16 @@ async fn every_route_lets_in_exactly_the_roles_that_the_table_names() {
                 let answer = open.call(asked).await;
                 let is_about_roles = answer.status == StatusCode::FORBIDDEN
                     && answer.words().contains("needs the right");
-                assert_eq!(is_about_roles, !is_allowed, "{method} {at} as {role}: {answer}");
-                let is_missing = String::from_utf8_lossy(&answer.body).contains("ENDPOINT_NOT_FOUND");
+                assert_eq!(
+                    is_about_roles, !is_allowed,
+                    "{method} {at} as {role}: {answer}"
+                );
+                let is_missing =
+                    String::from_utf8_lossy(&answer.body).contains("ENDPOINT_NOT_FOUND");
                 assert!(!is_missing, "{method} {at} is in the table and not there");
                 assert!(
-                    !answer.status.is_server_error() && answer.status != StatusCode::METHOD_NOT_ALLOWED,
+                    !answer.status.is_server_error()
+                        && answer.status != StatusCode::METHOD_NOT_ALLOWED,
                     "{method} {at} as {role}: {answer}"
                 );
             }
@@ -194,7 +202,13 @@ async fn one_tenant_sees_nothing_of_another() {
     let file = format!("/api/2.0/mlflow-artifacts/artifacts/0/{id}/artifacts/a.txt");
     let put = call(Method::PUT, &file).key(&ours).raw(b"secret".to_vec());
     assert_eq!(open.call(put).await.status, 200);
-    done(&open, &ours, "registered-models/create", &json!({ "name": "Ours" })).await;
+    done(
+        &open,
+        &ours,
+        "registered-models/create",
+        &json!({ "name": "Ours" }),
+    )
+    .await;
     open.call(get(&format!("{API}/runs/get?run_id={id}")).key(theirs))
         .await
         .refused("not-found");
@@ -218,12 +232,17 @@ async fn one_tenant_sees_nothing_of_another() {
 #[tokio::test]
 async fn a_file_stays_in_its_folder_and_under_its_limit() {
     let open = Open::with(|config| {
-        config.limits.artifact_bytes_max = "10".parse().expect("bytes");
+        config.limits.artifact_bytes_max = ombud_api::config::value::Bytes(10);
     })
     .await;
     let key = open.key(Role::Operator).await;
     let files = "/api/2.0/mlflow-artifacts/artifacts";
-    for path in ["0/..%2F..%2Fombud.db", "..%2Fombud.db", "a%5Cb", "%2Fetc%2Fpasswd"] {
+    for path in [
+        "0/..%2F..%2Fombud.db",
+        "..%2Fombud.db",
+        "a%5Cb",
+        "%2Fetc%2Fpasswd",
+    ] {
         let at = format!("{files}/{path}");
         open.call(get(&at).key(&key)).await.refused("malformed");
         let put = call(Method::PUT, &at).key(&key).raw(b"x".to_vec());
@@ -267,7 +286,10 @@ async fn a_version_that_is_a_pickle_is_kept_and_never_deployed() {
     assert_eq!(again.json()["error_code"], "RESOURCE_ALREADY_EXISTS");
     let wish = json!({ "name": "Iris Model", "source": format!("mlflow-artifacts:/{folder}"), "run_id": id });
     let made = done(&open, &key, "model-versions/create", &wish).await["model_version"].take();
-    assert_eq!((&made["version"], &made["status"]), (&json!("1"), &json!("READY")));
+    assert_eq!(
+        (&made["version"], &made["status"]),
+        (&json!("1"), &json!("READY"))
+    );
     let message = made["status_message"].as_str().expect("a text");
     assert!(
         message.contains("model.pkl") && message.contains("never loaded"),
@@ -276,14 +298,26 @@ async fn a_version_that_is_a_pickle_is_kept_and_never_deployed() {
     let alias = json!({ "name": "Iris Model", "alias": "Champion", "version": "1" });
     done(&open, &key, "registered-models/alias", &alias).await;
     let found = open
-        .call(get(&format!("{API}/registered-models/alias?name=Iris%20Model&alias=Champion")).key(&key))
+        .call(
+            get(&format!(
+                "{API}/registered-models/alias?name=Iris%20Model&alias=Champion"
+            ))
+            .key(&key),
+        )
         .await;
-    assert_eq!(found.json()["model_version"]["aliases"], json!(["Champion"]));
+    assert_eq!(
+        found.json()["model_version"]["aliases"],
+        json!(["Champion"])
+    );
     let moved = json!({ "name": "Iris Model", "version": "1", "stage": "Production" });
     let moved = done(&open, &key, "model-versions/transition-stage", &moved).await;
     assert_eq!(moved["model_version"]["current_stage"], "Production");
     let deployments = open.call(get("/api/v1/deployments").key(&key)).await;
-    assert_eq!(deployments.json()["deployments"], json!([]), "a word and no more");
+    assert_eq!(
+        deployments.json()["deployments"],
+        json!([]),
+        "a word and no more"
+    );
     let delete = call(Method::DELETE, &format!("{API}/registered-models/delete"))
         .key(&key)
         .json(&name);

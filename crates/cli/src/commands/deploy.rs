@@ -13,7 +13,7 @@ use ombud_ledger::Tenant;
 use ombud_ops::perform::Ordered;
 use ombud_ops::{Force, Ops, Order};
 use ombud_store::version::Registration;
-use ombud_store::{Depot, Deployment, Environment, Registered, Role};
+use ombud_store::{Deployment, Depot, Environment, Registered, Role};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -187,10 +187,9 @@ pub fn deploy(arguments: &DeployArguments, console: &Console) -> Result<Outcome,
     with_rooms(&arguments.settings, async |rooms| {
         let path = PathBuf::from(&arguments.version);
         let version = if path.exists() {
-            let registered =
-                register_bundle(&rooms.ops, &*rooms.depot, &rooms.tenant, &path, None)
-                    .await?
-                    .into_registered();
+            let registered = register_bundle(&rooms.ops, &*rooms.depot, &rooms.tenant, &path, None)
+                .await?
+                .into_registered();
             if registered.model != model {
                 let message = format!(
                     "the bundle is of the model {}, not {model}",

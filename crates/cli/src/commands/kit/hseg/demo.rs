@@ -191,7 +191,6 @@ async fn load(
 }
 
 async fn deploy(house: &House, bundle: &Path) -> Result<String, Failure> {
-    let registry = &house.registry;
     let registered = register_bundle(&house.ops, &*house.depot, house.tenant(), bundle, None)
         .await?
         .into_registered();
