@@ -59,7 +59,7 @@ impl Loader {
         let stages = self.registry.stages(tenant, &bundle).await?;
         let built = tokio::task::spawn_blocking(move || build(bundle, &stages, registered, now_us));
         let mut warm = built.await.map_err(|_| Error::Interrupted)??;
-        if warm.model.gains_from_batches() && self.batching.rows_max > 1 {
+        if self.batching.is_for(&warm.model) {
             let (model, pool) = (Arc::clone(&warm.model), Arc::clone(&self.pool));
             warm.batcher = Some(Batcher::start(model, pool, self.batching));
         }
