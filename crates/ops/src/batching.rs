@@ -17,9 +17,19 @@ use tokio::time::{Instant, timeout_at};
 /// When a caller who found the queue full may try again.
 const RETRY_AFTER_MS: u64 = 500;
 
+/// For which versions rows are gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gather {
+    /// Where the engine gains from it; all others answer a row where it came.
+    WhereItGains,
+    /// Everywhere, also where it costs.
+    Always,
+}
+
 /// How rows are gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {
+    pub gather: Gather,
     /// Rows answered together; with 1 nothing is gathered.
     pub rows_max: usize,
     /// How long the first row of a batch waits for others.
@@ -31,6 +41,7 @@ pub struct Batching {
 impl Default for Batching {
     fn default() -> Self {
         Batching {
+            gather: Gather::WhereItGains,
             rows_max: 32,
             wait: Duration::from_millis(2),
             waiting_max: 1_024,
@@ -57,6 +68,16 @@ struct Question {
     row: Row,
     explain: bool,
     reply: oneshot::Sender<Result<Computed>>,
+}
+
+impl Batching {
+    /// Whether rows of a model are gathered.
+    pub(crate) fn is_for(&self, model: &Model) -> bool {
+        match self.gather {
+            Gather::Always => self.rows_max > 1,
+            Gather::WhereItGains => self.rows_max > 1 && model.gains_from_batches(),
+        }
+    }
 }
 
 impl Batcher {
@@ -316,6 +337,7 @@ mod tests {
     }
 
     const SMALL: Batching = Batching {
+        gather: Gather::Always,
         rows_max: 4,
         wait: Duration::from_millis(2),
         waiting_max: 6,

@@ -31,7 +31,7 @@ pub mod traffic;
 pub mod warm;
 
 pub use answer::{AnswerText, Decision};
-pub use batching::Batching;
+pub use batching::{Batching, Gather};
 pub use clock::{Clock, SystemClock};
 pub use decide::{Ask, Batch, BatchRow};
 pub use deploy::{DeployError, Force, Order};

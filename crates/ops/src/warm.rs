@@ -65,7 +65,7 @@ impl Loader {
         let work = move || build(bundle, &stages, registered, verify, now_us);
         let built = tokio::task::spawn_blocking(work).await;
         let mut warm = built.map_err(|_| Error::Interrupted)??;
-        if warm.model.gains_from_batches() && self.batching.rows_max > 1 {
+        if self.batching.is_for(&warm.model) {
             let (model, pool) = (Arc::clone(&warm.model), Arc::clone(&self.pool));
             warm.batcher = Some(Batcher::start(model, pool, self.batching));
         }

@@ -125,8 +125,8 @@ pub(super) struct Net {
     model: Model,
     inputs: Vec<(NodeId, Vec<usize>)>,
     outputs: Vec<NodeId>,
-    /// The same net for [`wide::ROWS`] rows at once.
-    wide: Option<Box<Net>>,
+    /// The same net for several rows at once, where that is faster.
+    wide: Option<Box<wide::Wide>>,
 }
 
 /// The sizes of one row, by the name of the input.
@@ -192,8 +192,8 @@ impl Net {
             let wide = self
                 .wide
                 .as_deref()
-                .filter(|_| rows - row >= wide::ROWS_MIN);
-            let net = wide.unwrap_or(self);
+                .filter(|wide| rows - row >= wide.rows_min);
+            let net = wide.map_or(self, |wide| &wide.net);
             let step = wide.map_or(1, |_| wide::ROWS.min(rows - row));
             let values = net.run_part(inputs, row..row + step, rows)?;
             for (table, value) in tables.iter_mut().zip(values) {

@@ -3,10 +3,11 @@
 //! A bundle in production outlives the program that made it. When a format changes, its files are added beside these
 //! under a new number, and these stay.
 
+use ombud_core::ensemble::Stage;
 use ombud_core::manifest::FORMAT;
 use ombud_engine::bundle::path_name::PathName;
 use ombud_engine::bundle::{Trust, archive};
-use ombud_engine::{Bundle, Model};
+use ombud_engine::{Bundle, Model, ModelError, StageBundles};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -71,6 +72,63 @@ fn a_row_alone_and_in_a_frame_get_the_same_scores() {
             assert_eq!(model.predict(row).probabilities, in_frame, "{name}");
         }
     }
+}
+
+/// Gives another bundle than the one that was asked for.
+struct Wrong;
+
+impl StageBundles for Wrong {
+    fn bundle(&self, _stage: &Stage) -> Result<Option<Bundle>, ModelError> {
+        let other = Bundle::open(&folder(1).join("note_need.tar.gz"), &Trust::default());
+        Ok(Some(other?))
+    }
+}
+
+#[test]
+fn an_ensemble_takes_no_other_stage_than_the_one_it_was_trained_behind() {
+    let open = || Bundle::open(&folder(1).join("callers.tar.gz"), &Trust::default());
+    let bundle = open().expect("a golden bundle");
+    let ensemble = bundle.manifest().ensemble.clone().expect("an ensemble");
+    let digest = ensemble.stages[0].digest.to_string();
+    let alone = Model::from_bundle(bundle)
+        .expect_err("no stage is at hand")
+        .to_string();
+    assert!(
+        alone.contains("notes version 1") && alone.contains(&digest),
+        "{alone}"
+    );
+    let bundle = open().expect("a golden bundle");
+    let wrong = Model::from_bundle_with(bundle, &Wrong).expect_err("another bundle");
+    assert!(wrong.to_string().contains("is another bundle"), "{wrong}");
+}
+
+#[test]
+fn a_stage_tells_its_own_reasons_below_those_of_the_ensemble() {
+    let model = Model::open(folder(1).join("callers.tar.gz")).expect("a golden bundle");
+    let rows = &cases()["callers"];
+    let told = |case: &Case| {
+        let row = model.row(case.input.to_string().as_bytes()).expect("a row");
+        model.explain(&row, &model.predict(&row))
+    };
+    let reasons = told(&rows[0]);
+    let mut features: Vec<&str> = reasons
+        .contributions
+        .iter()
+        .map(|r| r.feature.as_str())
+        .collect();
+    features.sort_unstable();
+    assert_eq!(
+        features,
+        ["hours", "need", "talk"],
+        "what the engine decides by"
+    );
+    assert_eq!(reasons.stages.len(), 1);
+    let words = &reasons.stages[0].explanation.words;
+    assert!(
+        words[0].text == "alone" || words[0].text == "worried",
+        "{words:?}"
+    );
+    assert!(told(&rows[2]).stages.is_empty(), "nobody wrote anything");
 }
 
 #[test]

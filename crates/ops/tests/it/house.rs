@@ -10,7 +10,7 @@ use ombud_ledger::seal::Secret;
 use ombud_ledger::{Clear, Kind, LaneName, Ledger, LocalMasterKey, Subject, Tenant};
 use ombud_ops::clock::Clock;
 use ombud_ops::perform::Ordered;
-use ombud_ops::{Ask, Caller, Error, Force, Ops, Options, Order};
+use ombud_ops::{Ask, Batching, Caller, Error, Force, Ops, Options, Order};
 use ombud_store::cache::{LIFETIME, Memory};
 use ombud_store::registry::Registering;
 use ombud_store::{Deployment, Environment, Folder, Place, Registry, Store};
@@ -77,7 +77,8 @@ impl House {
 
     async fn open(folder: TempDir, place: Place) -> Self {
         let time = Arc::new(Time(AtomicI64::new(NOW_US)));
-        let ops = replica(folder.path(), &place, &time, "r1").await;
+        let batching = Batching::default();
+        let ops = replica(folder.path(), &place, &time, "r1", batching).await;
         House {
             folder,
             place,
@@ -88,7 +89,12 @@ impl House {
 
     /// Another replica over the same database and bundles.
     pub async fn replica(&self, lane: &str) -> Ops {
-        replica(self.folder.path(), &self.place, &self.time, lane).await
+        self.replica_with(lane, Batching::default()).await
+    }
+
+    /// Another replica that gathers rows in another way.
+    pub async fn replica_with(&self, lane: &str, batching: Batching) -> Ops {
+        replica(self.folder.path(), &self.place, &self.time, lane, batching).await
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -165,7 +171,13 @@ impl House {
     }
 }
 
-async fn replica(folder: &Path, place: &Place, time: &Arc<Time>, lane: &str) -> Ops {
+async fn replica(
+    folder: &Path,
+    place: &Place,
+    time: &Arc<Time>,
+    lane: &str,
+    batching: Batching,
+) -> Ops {
     let options = LedgerOptions {
         database: place.for_ledger(),
         lane: LaneName::new(lane).unwrap(),
@@ -186,7 +198,7 @@ async fn replica(folder: &Path, place: &Place, time: &Arc<Time>, lane: &str) -> 
         cache: Arc::new(Memory::new(16 << 20, LIFETIME)),
         observer: None,
         clock: Arc::clone(time) as Arc<dyn Clock>,
-        batching: ombud_ops::Batching::default(),
+        batching,
     });
     ops.tick().await.unwrap();
     ops
