@@ -12,6 +12,7 @@ pub mod value;
 pub use issuers::Issuer;
 pub use reading::{ConfigError, Mistake, Origin, Sources};
 
+use crate::retention::Policy;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use value::{Bytes, LogFormat, Seconds, Secret, SecretUrl, Setting};
@@ -165,11 +166,11 @@ settings! {
 
     /// Answers kept for equal questions.
     cache: Cache {
-        /// `redis://host:6379`. Empty: in memory.
+        /// `redis://host:6379`; replicas then share answers and rate limits. Empty: in memory.
         redis: SecretUrl = SecretUrl::default(),
         /// Memory for answers, when they are kept here.
         bytes_max: Bytes = Bytes(64 << 20),
-        /// How long an answer is kept. 0: never.
+        /// How long an answer is kept. 0: there is no cache.
         seconds: Seconds = Seconds(3_600),
     }
 
@@ -183,10 +184,14 @@ settings! {
         master_key_variable: String = String::new(),
         /// A command that prints the master key, such as a KMS client.
         master_key_command: Vec<String> = Vec::new(),
+        /// The file with the master key before this one, while `ombud keys master rewrap` wraps anew what that one wrapped. Empty: none.
+        master_key_before_file: PathBuf = PathBuf::new(),
         /// The file with the key that signs checkpoints. Empty: `checkpoint.key` in the storage folder, made when new.
         signing_key_file: PathBuf = PathBuf::new(),
         /// A folder that checkpoints are copied to; best on write-once storage. Empty: none.
         checkpoint_folder: PathBuf = PathBuf::new(),
+        /// How many days inputs, reasons and outcomes are kept: `MODEL=DAYS`, `*=DAYS` for every other model. What is sealed ends by whole months. Empty: for ever.
+        keep_days: Vec<String> = Vec::new(),
         /// How often heads are signed.
         checkpoint_seconds: Seconds = Seconds(300),
     }
@@ -225,6 +230,16 @@ settings! {
         hours: u64 = 12,
         /// Passwords checked at once; each takes a moment and 19 MiB.
         password_checks_max: usize = 2,
+    }
+
+    /// Traces of requests, for an OpenTelemetry collector. Never what people sent.
+    traces: Traces {
+        /// Where spans are sent, as OTLP over HTTP: `http://collector:4318/v1/traces`. Empty: nowhere.
+        endpoint: String = String::new(),
+        /// The name that the spans' service has.
+        service: String = "ombud".to_owned(),
+        /// How many of a hundred traces that begin here are sent; those that began elsewhere say it themselves.
+        sample_percent: u32 = 100,
     }
 
     /// What the server writes about itself. Never what people sent.
@@ -366,6 +381,21 @@ impl Config {
                 "log.level",
                 "is not understood",
                 "say `info`, or by part: `info,ombud_api=debug`",
+            );
+        }
+        if let Err(what) = Policy::read(&self.ledger.keep_days) {
+            say(
+                "ledger.keep_days",
+                &what,
+                "write it like `claim_outcome=365` or `*=1825`",
+            );
+        }
+        let endpoint = &self.traces.endpoint;
+        if !endpoint.is_empty() && endpoint.parse::<axum::http::Uri>().is_err() {
+            say(
+                "traces.endpoint",
+                "is no address",
+                "write it like `http://collector:4318/v1/traces`",
             );
         }
         for origin in &self.server.cors_origins {

@@ -53,6 +53,7 @@ impl FromRequestParts<House> for Known {
 
     async fn from_request_parts(parts: &mut Parts, house: &House) -> Result<Self, Refusal> {
         let caller = house.auth.caller(&parts.method, &parts.headers).await?;
+        house.note_caller(&parts.extensions, &caller);
         let access = access_of(parts)?;
         if let Access::Needs(right) = access {
             caller.may(right)?;
@@ -60,6 +61,7 @@ impl FromRequestParts<House> for Known {
         match house
             .limits
             .take(class_of(&parts.method, access), &caller.principal, 1)
+            .await
         {
             Ok(None) => {}
             Ok(Some(allowance)) => house.note_allowance(&mut parts.extensions, allowance),

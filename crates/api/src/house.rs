@@ -6,9 +6,11 @@ use crate::config::Config;
 use crate::limits::{Allowance, RateLimits, RouteClass};
 use crate::metrics::Metrics;
 use crate::performance::Performance;
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::request::Origin;
 use crate::time::now_us;
+use crate::traces::{Exporter, Traces};
+use crate::turned_away::{Count, Sort, TurnedAway, Verdict, Who};
 use axum::http::{Extensions, HeaderMap};
 use ombud_core::ModelName;
 use ombud_ledger::record::Kind;
@@ -19,7 +21,7 @@ use ombud_store::registry::Registry;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::Semaphore;
 
 /// How long a ledger that failed is told to be unwell.
@@ -52,15 +54,39 @@ pub struct Parts {
     pub auth: Auth,
     /// The buckets of everybody.
     pub limits: RateLimits,
+    /// Where spans of requests are handed in, when a collector is named.
+    pub traces: Option<Traces>,
+    /// What sends them, until the server takes it.
+    pub exporter: Mutex<Option<Exporter>>,
+    /// Requests that were turned away at the door.
+    pub turned_away: TurnedAway,
     /// Places for requests at work.
     pub places: Semaphore,
     /// Proxies that are believed.
     pub trusted_proxies: Vec<IpAddr>,
 }
 
-/// Where an extractor leaves what the answer's headers should say.
+/// Where an extractor leaves what the outermost layer should know.
 #[derive(Debug, Clone, Default)]
-pub struct Noted(pub Arc<OnceLock<Allowance>>);
+pub struct Noted(Arc<Notes>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    allowance: OnceLock<Allowance>,
+    caller: OnceLock<Arc<Caller>>,
+}
+
+impl Noted {
+    /// What the answer's headers should say.
+    pub fn allowance(&self) -> Option<&Allowance> {
+        self.0.allowance.get()
+    }
+
+    /// Who it was, once that is known.
+    pub fn caller(&self) -> Option<&Arc<Caller>> {
+        self.0.caller.get()
+    }
+}
 
 impl House {
     /// Puts a house together.
@@ -96,9 +122,70 @@ impl House {
             ..Entry::new(id, Kind::Refused, now)
         };
         match self.ledger.append(&caller.tenant, entry).await {
-            Ok(_) => refusal,
+            Ok(_) => refusal.recorded(),
             Err(error) => error.into(),
         }
+    }
+
+    /// Writes down that a request was turned away at the door, at once or with others like it ([`crate::turned_away`]).
+    /// The caller hears the same, whether or not it could be written.
+    pub async fn note_refusal(
+        &self,
+        caller: Option<&Caller>,
+        origin: &Origin,
+        route: &str,
+        refusal: &Refusal,
+    ) {
+        let code = refusal.code();
+        let is_nothing = matches!(
+            code,
+            Code::NoSuchRoute | Code::MethodNotAllowed | Code::NotRecorded
+        );
+        if is_nothing || refusal.is_recorded() {
+            return;
+        }
+        let sort = Sort {
+            tenant: caller
+                .map_or(self.tenant(), |caller| &caller.tenant)
+                .clone(),
+            who: match caller {
+                Some(caller) => Who::Principal(Arc::clone(&caller.principal)),
+                None => Who::stranger(origin.ip),
+            },
+            code,
+        };
+        let now = now_us();
+        if self.turned_away.note(&sort, route, now) == Verdict::Counted {
+            return;
+        }
+        let detail = serde_json::json!({ "code": code.name(), "route": route });
+        let principal = caller.map(|caller| &*caller.principal);
+        let recorded = self.record_of(kind_of(code), &sort.tenant, principal, origin, detail);
+        if recorded.await.is_err() {
+            self.turned_away.count(&sort, route, now);
+        }
+    }
+
+    /// Records what was counted of those turned away, of windows that ended by `until_us`.
+    pub async fn sum_up_refusals(&self, until_us: i64) {
+        for (sort, count) in self.turned_away.ended(until_us) {
+            if let Err(error) = self.record_count(&sort, &count).await {
+                tracing::warn!(cause = %crate::refusal::chain(&error), "refusals could not be recorded");
+                self.turned_away.take_back(sort, count, now_us());
+            }
+        }
+    }
+
+    async fn record_count(&self, sort: &Sort, count: &Count) -> Result<(), ombud_ledger::Error> {
+        let now = now_us();
+        let mut entry = Entry::new(RecordId::generate(now)?, kind_of(sort.code), now);
+        match &sort.who {
+            Who::Principal(principal) => entry.principal = Some(principal.to_string()),
+            Who::Address(address) => entry.ip = Some(address.to_string()),
+            Who::Anybody => {}
+        }
+        entry.detail = Some(count.detail(sort.code).to_string());
+        self.ledger.append(&sort.tenant, entry).await.map(drop)
     }
 
     /// Whose data it is when nobody says.
@@ -114,13 +201,14 @@ impl House {
     }
 
     /// Takes the rows of a batch out of a caller's bucket.
-    pub fn pay_for_rows(&self, caller: &Caller, rows: usize) -> Result<(), Refusal> {
+    pub async fn pay_for_rows(&self, caller: &Caller, rows: usize) -> Result<(), Refusal> {
         let cost = u32::try_from(rows).unwrap_or(u32::MAX);
         if cost == 0 {
             return Ok(());
         }
         self.limits
             .take(RouteClass::Decisions, &caller.principal, cost)
+            .await
             .map(drop)
     }
 
@@ -171,8 +259,23 @@ impl House {
     pub(crate) fn note_allowance(&self, extensions: &mut Extensions, allowance: Allowance) {
         if let Some(noted) = extensions.get::<Noted>() {
             // One caller, one route, one allowance.
-            let _ = noted.0.set(allowance);
+            let _ = noted.0.allowance.set(allowance);
         }
+    }
+
+    pub(crate) fn note_caller(&self, extensions: &Extensions, caller: &Arc<Caller>) {
+        if let Some(noted) = extensions.get::<Noted>() {
+            let _ = noted.0.caller.set(Arc::clone(caller));
+        }
+    }
+}
+
+/// A refusal is the caller's to mend, a failure ours.
+fn kind_of(code: Code) -> Kind {
+    if code.status() < 500 {
+        Kind::Refused
+    } else {
+        Kind::Failed
     }
 }
 

@@ -19,9 +19,12 @@ pub mod open;
 pub mod performance;
 pub mod refusal;
 pub mod request;
+pub mod retention;
 pub mod routes;
 pub mod serve;
 pub mod time;
+pub mod traces;
+pub mod turned_away;
 pub mod wire;
 
 pub use access::{Access, Caller, Permit, Right};

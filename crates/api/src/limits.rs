@@ -2,10 +2,12 @@
 //!
 //! A token bucket per principal and class of route: it holds a minute's worth, fills evenly, and a request takes one
 //! (GCRA, so that a bucket is one number). Kept in memory; the table is bounded, and when it is full the buckets that have
-//! filled up again are forgotten first, because forgetting them changes nothing.
+//! filled up again are forgotten first, because forgetting them changes nothing. With a Redis all replicas take from the
+//! same buckets; what it last said is kept here too, so that a replica whose Redis is gone goes on from there alone.
 
 use crate::config::Limits;
 use crate::refusal::{Code, Refusal};
+use ombud_store::buckets::Buckets;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +26,7 @@ pub enum RouteClass {
 }
 
 /// What is left of a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Allowance {
     /// Requests per minute.
     pub limit: u32,
@@ -34,17 +36,28 @@ pub struct Allowance {
     pub reset: Duration,
 }
 
+/// When whose bucket will be full again.
+type Shard = HashMap<(RouteClass, String), Duration>;
+
+/// How a class of route is limited.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    class: RouteClass,
+    limit: u32,
+}
+
 /// The buckets of everybody.
 #[derive(Debug)]
 pub struct RateLimits {
     per_minute: [u32; 4],
     started: Instant,
-    shards: Vec<Mutex<HashMap<(RouteClass, String), Duration>>>,
+    shared: Option<Buckets>,
+    shards: Vec<Mutex<Shard>>,
 }
 
 impl RateLimits {
     /// Empty buckets under these limits.
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits, shared: Option<Buckets>) -> Self {
         RateLimits {
             per_minute: [
                 limits.decisions_per_minute,
@@ -53,80 +66,128 @@ impl RateLimits {
                 limits.sign_ins_per_minute,
             ],
             started: Instant::now(),
+            shared,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
         }
     }
 
     /// Takes `cost` requests out of a principal's bucket; `None` when the class has no limit.
-    pub fn take(
+    pub async fn take(
         &self,
         class: RouteClass,
         principal: &str,
         cost: u32,
     ) -> Result<Option<Allowance>, Refusal> {
+        let Some(bucket) = self.bucket(class) else {
+            return Ok(None);
+        };
+        let cost = bucket.cost_of(cost);
+        if let Some(shared) = &self.shared {
+            // Who calls is nobody else's to read there.
+            let name = format!("{}:{}", class.noun(), ombud_store::secret::hash(principal));
+            if let Some(taken) = shared.take(&name, cost, bucket.holds()).await {
+                self.remember(class, principal, taken.owed);
+                return bucket.told(taken.is_granted, taken.owed, cost).map(Some);
+            }
+        }
         self.take_at(class, principal, cost, self.started.elapsed())
+            .map(Some)
     }
 
     fn take_at(
         &self,
         class: RouteClass,
         principal: &str,
-        cost: u32,
+        cost: Duration,
         now: Duration,
-    ) -> Result<Option<Allowance>, Refusal> {
-        let limit = self.per_minute[class as usize];
-        if limit == 0 {
-            return Ok(None);
-        }
-        let interval = Duration::from_secs(60) / limit;
+    ) -> Result<Allowance, Refusal> {
+        let Some(bucket) = self.bucket(class) else {
+            return Ok(Allowance::default());
+        };
         let mut shard = self.shard(principal);
-        if shard.len() >= BUCKETS_MAX / SHARDS {
-            shard.retain(|_, full_at| *full_at > now);
-        }
         let key = (class, principal.to_owned());
         let full_at = shard.get(&key).copied().unwrap_or_default().max(now);
-        let full_after = full_at + interval * cost.min(limit);
-        let owed = full_after - now;
-        let minute = interval * limit;
-        if owed > minute {
-            let wait = owed - minute;
-            let detail = format!("at most {limit} {} a minute", class.noun());
-            let allowance = Allowance {
-                limit,
-                remaining: 0,
-                reset: full_at - now,
-            };
-            let refusal = Refusal::new(Code::RateLimited, detail).retry_after(wait);
-            return Err(allowance
-                .headers()
-                .into_iter()
-                .fold(refusal, |refusal, (name, value)| {
-                    refusal.header(name, value)
-                }));
+        let owed = full_at + cost - now;
+        let is_granted = owed <= bucket.holds();
+        if is_granted {
+            keep(&mut shard, key, now, now + owed);
         }
-        // A table that stays full of busy principals forgets nobody and takes nobody new in; they pass uncounted.
-        if shard.len() < BUCKETS_MAX / SHARDS || shard.contains_key(&key) {
-            shard.insert(key, full_after);
-        }
-        let left = (minute - owed).as_nanos() / interval.as_nanos().max(1);
-        let remaining = u32::try_from(left).unwrap_or(limit);
-        Ok(Some(Allowance {
-            limit,
-            remaining,
-            reset: owed,
-        }))
+        let owed = if is_granted { owed } else { full_at - now };
+        bucket.told(is_granted, owed, cost)
     }
 
-    fn shard(
-        &self,
-        principal: &str,
-    ) -> std::sync::MutexGuard<'_, HashMap<(RouteClass, String), Duration>> {
+    /// Keeps what a shared bucket said.
+    fn remember(&self, class: RouteClass, principal: &str, owed: Duration) {
+        let now = self.started.elapsed();
+        let mut shard = self.shard(principal);
+        keep(&mut shard, (class, principal.to_owned()), now, now + owed);
+    }
+
+    fn bucket(&self, class: RouteClass) -> Option<Bucket> {
+        let limit = self.per_minute[class as usize];
+        (limit > 0).then_some(Bucket { class, limit })
+    }
+
+    fn shard(&self, principal: &str) -> std::sync::MutexGuard<'_, Shard> {
         let sum = principal.bytes().fold(0_usize, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(usize::from(byte))
         });
         self.shards[sum % SHARDS]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bucket {
+    /// What one request takes.
+    fn interval(self) -> Duration {
+        Duration::from_secs(60) / self.limit
+    }
+
+    /// What so many take; never more than a full bucket, so that a batch passes when its caller waited long enough.
+    fn cost_of(self, requests: u32) -> Duration {
+        self.interval() * requests.min(self.limit)
+    }
+
+    fn holds(self) -> Duration {
+        self.interval() * self.limit
+    }
+
+    /// What a caller hears whose bucket is full again after `owed`.
+    fn told(self, is_granted: bool, owed: Duration, cost: Duration) -> Result<Allowance, Refusal> {
+        let Bucket { class, limit } = self;
+        if is_granted {
+            let left = self.holds().saturating_sub(owed).as_nanos() / self.interval().as_nanos();
+            return Ok(Allowance {
+                limit,
+                remaining: u32::try_from(left).unwrap_or(limit),
+                reset: owed,
+            });
+        }
+        let detail = format!("at most {limit} {} a minute", class.noun());
+        let wait = (owed + cost).saturating_sub(self.holds());
+        let refusal = Refusal::new(Code::RateLimited, detail).retry_after(wait);
+        let allowance = Allowance {
+            limit,
+            remaining: 0,
+            reset: owed,
+        };
+        Err(allowance
+            .headers()
+            .into_iter()
+            .fold(refusal, |refusal, (name, value)| {
+                refusal.header(name, value)
+            }))
+    }
+}
+
+/// A table that is full of busy principals forgets nobody and takes nobody new in; they pass uncounted.
+fn keep(shard: &mut Shard, key: (RouteClass, String), now: Duration, full_at: Duration) {
+    if shard.len() >= BUCKETS_MAX / SHARDS {
+        shard.retain(|_, full_at| *full_at > now);
+    }
+    if shard.len() < BUCKETS_MAX / SHARDS || shard.contains_key(&key) {
+        shard.insert(key, full_at);
     }
 }
 
@@ -160,25 +221,25 @@ mod tests {
     use super::*;
 
     fn limits(per_minute: u32) -> RateLimits {
-        RateLimits::new(&Limits {
+        let limits = Limits {
             changes_per_minute: per_minute,
             ..Limits::default()
-        })
+        };
+        RateLimits::new(&limits, None)
+    }
+
+    fn take(limits: &RateLimits, who: &str, cost: u32, second: u64) -> Result<Allowance, Refusal> {
+        let class = RouteClass::Changes;
+        let cost = limits.bucket(class).expect("a limit").cost_of(cost);
+        limits.take_at(class, who, cost, Duration::from_secs(second))
     }
 
     #[test]
     fn a_minute_s_worth_passes_at_once_and_the_next_must_wait_its_turn() {
         let limits = limits(4);
-        let at = |seconds| {
-            limits.take_at(
-                RouteClass::Changes,
-                "key:a",
-                1,
-                Duration::from_secs(seconds),
-            )
-        };
+        let at = |second| take(&limits, "key:a", 1, second);
         for left in [3, 2, 1, 0] {
-            assert_eq!(at(0).expect("passes").expect("limited").remaining, left);
+            assert_eq!(at(0).expect("passes").remaining, left);
         }
         let refused = at(0).expect_err("a fifth");
         assert_eq!(refused.code(), Code::RateLimited);
@@ -187,28 +248,19 @@ mod tests {
         assert!(at(15).is_ok());
     }
 
-    #[test]
-    fn one_principal_s_haste_is_not_another_s_wait() {
+    #[tokio::test]
+    async fn one_principal_s_haste_is_not_another_s_wait() {
         let limits = limits(1);
-        assert!(limits.take(RouteClass::Changes, "key:a", 1).is_ok());
-        assert!(limits.take(RouteClass::Changes, "key:a", 1).is_err());
-        assert!(limits.take(RouteClass::Changes, "key:b", 1).is_ok());
-        assert!(limits.take(RouteClass::Reads, "key:a", 1).is_ok());
+        assert!(limits.take(RouteClass::Changes, "key:a", 1).await.is_ok());
+        assert!(limits.take(RouteClass::Changes, "key:a", 1).await.is_err());
+        assert!(limits.take(RouteClass::Changes, "key:b", 1).await.is_ok());
+        assert!(limits.take(RouteClass::Reads, "key:a", 1).await.is_ok());
     }
 
     #[test]
     fn a_batch_costs_its_rows_and_never_more_than_a_full_bucket() {
         let limits = limits(10);
-        let now = Duration::ZERO;
-        assert!(
-            limits
-                .take_at(RouteClass::Changes, "key:a", 1_000, now)
-                .is_ok()
-        );
-        assert!(
-            limits
-                .take_at(RouteClass::Changes, "key:a", 1, now)
-                .is_err()
-        );
+        assert!(take(&limits, "key:a", 1_000, 0).is_ok());
+        assert!(take(&limits, "key:a", 1, 0).is_err());
     }
 }

@@ -87,12 +87,14 @@ pub struct Metrics {
     pub commit_wait_seconds: Family<Histogram>,
     /// Records in a group.
     pub commit_records: Family<Histogram>,
-    /// From reading a bundle to its being ready, by model.
+    /// From reading a bundle to its being ready, by model and step.
     pub load_seconds: Family<Histogram>,
     /// Requests turned away by a limit.
     pub limited: Family<Counter>,
     /// Sign-ins by how they ended.
     pub sign_ins: Family<Counter>,
+    /// Spans of traces, by what became of them.
+    pub spans: Family<Counter>,
     /// Outcomes reported, by what became of them.
     pub outcomes: Family<Counter>,
     /// When a group could last not be made durable, in microseconds since 1970; 0 when the last one could.
@@ -163,8 +165,8 @@ impl Metrics {
             ),
             load_seconds: Family::new(
                 "ombud_model_load_seconds",
-                "Time to verify, load and warm a version.",
-                &["model"],
+                "Time to verify, build and warm a version.",
+                &["model", "step"],
                 seconds,
             ),
             limited: Family::new(
@@ -176,6 +178,12 @@ impl Metrics {
             sign_ins: Family::new(
                 "ombud_sign_ins_total",
                 "Sign-ins by how they ended.",
+                &["result"],
+                Counter::default,
+            ),
+            spans: Family::new(
+                "ombud_trace_spans_total",
+                "Spans handed to a collector, or not.",
                 &["result"],
                 Counter::default,
             ),
@@ -204,6 +212,7 @@ impl Metrics {
         self.load_seconds.write(&mut text);
         self.limited.write(&mut text);
         self.sign_ins.write(&mut text);
+        self.spans.write(&mut text);
         self.outcomes.write(&mut text);
         let own = [
             (
@@ -435,6 +444,23 @@ impl ombud_ledger::Observer for LedgerObserver {
         self.0.commit_seconds.of(&[]).time(commit.took);
         self.0.commit_wait_seconds.of(&[]).time(commit.queued);
         self.0.commit_records.of(&[]).note(commit.records as f64);
+    }
+}
+
+/// Counts what happens to models.
+#[derive(Debug)]
+pub struct OpsObserver(pub Arc<Metrics>);
+
+impl ombud_ops::Observer for OpsObserver {
+    fn loaded(&self, warm: &ombud_ops::warm::Warm) {
+        let (model, took) = (warm.registered.model.as_str(), &warm.took);
+        for (step, took) in [
+            ("verify", took.verify),
+            ("build", took.build),
+            ("warm", took.warm),
+        ] {
+            self.0.load_seconds.of(&[model, step]).time(took);
+        }
     }
 }
 

@@ -9,32 +9,38 @@ use crate::auth::passwords::{PasswordError, random_password};
 use crate::config::Config;
 use crate::house::{House, Parts};
 use crate::limits::RateLimits;
-use crate::metrics::{LedgerObserver, Metrics};
+use crate::metrics::{LedgerObserver, Metrics, OpsObserver};
 use crate::performance::Performance;
 use crate::time::now_us;
+use crate::traces::{self, TracesError};
+use crate::turned_away::TurnedAway;
 use ombud_core::Class;
 use ombud_engine::bundle::Trust;
 use ombud_engine::bundle::keys::{KeyError, VerifyingKey as SignerKey};
 use ombud_ledger::master::SecretError;
 use ombud_ledger::{
-    Database, LaneName, Ledger, LocalMasterKey, Reader, SecretSource, Signer, Tenant, VerifyingKey,
+    Database, LaneName, Ledger, LocalMasterKey, MasterKey, Reader, SecretSource, Signer,
+    SucceedingMasterKey, Tenant, VerifyingKey,
 };
 use ombud_ops::{Ops, Options, SystemClock};
 use ombud_store::artifacts::{ArtifactError, Artifacts, Folder, ObjectOptions, Objects};
-use ombud_store::cache::{Cache, CacheError, Memory, Redis, RedisOptions};
+use ombud_store::buckets::Buckets;
+use ombud_store::cache::{Cache, CacheError, Memory, Off, Redis, RedisOptions};
 use ombud_store::key::NewKey;
 use ombud_store::person::NewPerson;
 use ombud_store::registry::Registry;
 use ombud_store::{Place, Role, Scopes, Store};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 /// The database's file in the storage folder.
 const DATABASE_FILE: &str = "ombud.db";
+/// What every key in a Redis begins with.
+const REDIS_PREFIX: &str = "ombud";
 const MASTER_KEY_FILE: &str = "master.key";
 const CHECKPOINT_KEY_FILE: &str = "checkpoint.key";
 /// The login of the person that a first start makes.
@@ -90,6 +96,8 @@ pub enum OpenError {
     TrustedKey { path: PathBuf, source: KeyError },
     #[error(transparent)]
     Issuers(#[from] IssuersError),
+    #[error("traces cannot be sent")]
+    Traces(#[from] TracesError),
     #[error(transparent)]
     Password(#[from] PasswordError),
     #[error("the operating system gave no randomness")]
@@ -109,9 +117,10 @@ impl OpenError {
             OpenError::Store(error) => error.class(),
             OpenError::Cache(error) => error.class(),
             OpenError::Artifacts(error) => error.class(),
-            OpenError::Issuers(_) | OpenError::Name(_) | OpenError::TrustedKey { .. } => {
-                Class::Invalid
-            }
+            OpenError::Issuers(_)
+            | OpenError::Name(_)
+            | OpenError::Traces(_)
+            | OpenError::TrustedKey { .. } => Class::Invalid,
             OpenError::Password(_) | OpenError::Randomness(_) => Class::Internal,
         }
     }
@@ -137,6 +146,7 @@ impl OpenError {
             OpenError::TrustedKey { .. } => {
                 "check `models.trusted_keys`; a public key, the file whose name ends in .pub"
             }
+            OpenError::Traces(_) => "check `traces.endpoint`",
             OpenError::Issuers(_) => "check `[[issuers]]`",
             OpenError::Name(_) => "lower-case letters, digits, `_`, `-` or `.`",
             OpenError::Password(_) | OpenError::Randomness(_) => "try again",
@@ -195,6 +205,9 @@ pub async fn rooms(
         trust: trust(config)?,
     };
     let cache = cache(config)?;
+    let observer = metrics
+        .clone()
+        .map(|metrics| Arc::new(OpsObserver(metrics)) as Arc<dyn ombud_ops::Observer>);
     let config = config.clone();
     let (ledger, checkpoint_key) =
         blocking(move || open_ledger(&config, place.for_ledger(), lane, metrics)).await?;
@@ -203,6 +216,7 @@ pub async fn rooms(
         ledger: ledger.clone(),
         cache,
         clock: Arc::new(SystemClock),
+        observer,
     };
     let ops = Ops::new(options);
     Ok(Rooms {
@@ -258,6 +272,13 @@ pub async fn first_start(config: &Config, rooms: &Rooms) -> Result<Option<FirstS
 /// The house of a server.
 pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<House, OpenError> {
     let issuers = Issuers::new(&config, rooms.tenant.clone())?;
+    let (traces, exporter) = traces::open(&config.traces, &metrics)?.unzip();
+    let buckets = match config.cache.redis.is_empty() {
+        true => None,
+        false => Some(
+            Buckets::new(config.cache.redis.expose(), REDIS_PREFIX).map_err(CacheError::from)?,
+        ),
+    };
     let checks_max = config.sessions.password_checks_max;
     let auth = Auth::new(
         rooms.store.clone(),
@@ -275,7 +296,10 @@ pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<Hous
     Ok(House::new(Parts {
         metrics,
         auth,
-        limits: RateLimits::new(&config.limits),
+        limits: RateLimits::new(&config.limits, buckets),
+        traces,
+        exporter: Mutex::new(exporter),
+        turned_away: TurnedAway::default(),
         places: Semaphore::new(config.limits.requests_max),
         trusted_proxies,
         store: rooms.store,
@@ -320,6 +344,9 @@ fn artifacts(config: &Config) -> Result<Arc<dyn Artifacts>, OpenError> {
 
 fn cache(config: &Config) -> Result<Arc<dyn Cache>, OpenError> {
     let lifetime = Duration::from_secs(config.cache.seconds.0);
+    if lifetime.is_zero() {
+        return Ok(Arc::new(Off));
+    }
     if config.cache.redis.is_empty() {
         return Ok(Arc::new(Memory::new(config.cache.bytes_max.0, lifetime)));
     }
@@ -354,13 +381,21 @@ fn open_ledger(
     metrics: Option<Arc<Metrics>>,
 ) -> Result<(Ledger, VerifyingKey), OpenError> {
     let master = LocalMasterKey::load(&master_key_source(config, &database)?)?;
+    let before = &config.ledger.master_key_before_file;
+    let master: Arc<dyn MasterKey> = match before.as_os_str().is_empty() {
+        true => Arc::new(master),
+        false => Arc::new(SucceedingMasterKey {
+            current: master,
+            before: LocalMasterKey::load(&SecretSource::File(before.clone()))?,
+        }),
+    };
     let signer = Signer::new(&signing_key_source(config)?.load()?);
     let checkpoint_key = signer.verifying_key();
     let folder = &config.ledger.checkpoint_folder;
     let options = ombud_ledger::Options {
         database,
         lane,
-        master: Arc::new(master),
+        master,
         signer: Some(signer),
         checkpoint_folder: (!folder.as_os_str().is_empty()).then(|| folder.clone()),
         observer: metrics

@@ -137,6 +137,7 @@ struct Told {
     fault_count: usize,
     retry_after: Option<Duration>,
     headers: Vec<(&'static str, String)>,
+    is_recorded: bool,
 }
 
 /// What a caller reads, as `application/problem+json` (RFC 9457).
@@ -188,6 +189,7 @@ impl Refusal {
             fault_count: 0,
             retry_after: None,
             headers: Vec::new(),
+            is_recorded: false,
         }))
     }
 
@@ -221,6 +223,17 @@ impl Refusal {
     pub fn header(mut self, name: &'static str, value: String) -> Self {
         self.0.headers.push((name, value));
         self
+    }
+
+    /// Says that the ledger has it already.
+    pub fn recorded(mut self) -> Self {
+        self.0.is_recorded = true;
+        self
+    }
+
+    /// Whether the ledger has it already.
+    pub fn is_recorded(&self) -> bool {
+        self.0.is_recorded
     }
 
     /// Its code.

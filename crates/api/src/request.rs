@@ -7,6 +7,7 @@ use crate::access::Caller;
 use crate::house::{House, Noted};
 use crate::refusal::{Code, Refusal};
 use crate::time::now_us;
+use crate::traces::{Span, TraceParent};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
@@ -80,12 +81,23 @@ pub async fn surround(
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let noted = Noted::default();
+    let parent = house
+        .traces
+        .as_ref()
+        .and_then(|_| TraceParent::of(request.headers()));
     request.extensions_mut().insert(origin.clone());
     request.extensions_mut().insert(noted.clone());
     let held = house.metrics.in_flight.hold();
     let mut response = next.run(request).await;
     drop(held);
     if let Some(refusal) = response.extensions().get::<Arc<Refusal>>().cloned() {
+        let (caller, pattern) = (
+            noted.caller(),
+            route.as_ref().map_or("none", MatchedPath::as_str),
+        );
+        house
+            .note_refusal(caller.map(Arc::as_ref), &origin, pattern, &refusal)
+            .await;
         let rendered = refusal.render(&origin.request_id);
         let kept = std::mem::take(response.headers_mut());
         response = rendered;
@@ -95,7 +107,7 @@ pub async fn surround(
             }
         }
     }
-    if let Some(allowance) = noted.0.get() {
+    if let Some(allowance) = noted.allowance() {
         for (name, value) in allowance.headers() {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 response.headers_mut().entry(name).or_insert(value);
@@ -115,6 +127,12 @@ pub async fn surround(
         .of(&[route, method.as_str(), status.as_str()])
         .add();
     house.metrics.request_seconds.of(&[route]).time(took);
+    if let Some(traces) = &house.traces {
+        let id = &origin.request_id;
+        traces.note(parent.as_ref(), || {
+            Span::ended(method.as_str(), route, status.as_u16(), id, took)
+        });
+    }
     if house.config.log.requests {
         let (request_id, status) = (&*origin.request_id, status.as_u16());
         tracing::info!(%method, route, status, took_us = took.as_micros() as u64, request_id, "request");

@@ -6,18 +6,25 @@
 use crate::house::House;
 use crate::listen::{Door, ListenError};
 use crate::refusal::chain;
+use crate::retention::{Policy, forget_old};
 use crate::routes;
 use crate::time::now_us;
 use ombud_core::Digest;
 use ombud_ledger::{LaneName, Tenant};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// How often sessions that ended and old idempotency keys are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+
+/// How often what is too old is looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(6 * 3_600);
+/// How often the windows of those turned away are looked at.
+const SUM_UP_EVERY: Duration = Duration::from_secs(1);
 
 /// A server whose socket is open and who serves nobody yet.
 #[derive(Debug)]
@@ -71,10 +78,26 @@ impl Server {
         tending.spawn(sign_heads(self.house.clone()));
         tending.spawn(sweep(self.house.clone()));
         tending.spawn(follow(self.house.clone()));
+        tending.spawn(sum_up(self.house.clone()));
+        tending.spawn(forget(self.house.clone()));
+        let (stop_traces, stopped) = oneshot::channel();
+        let exporter = self
+            .house
+            .exporter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(stopped)));
         self.door
             .serve(routes::router(self.house.clone()), stop)
             .await;
         tending.shutdown().await;
+        self.house.sum_up_refusals(i64::MAX).await;
+        drop(stop_traces);
+        if let Some(exporting) = exporting {
+            // One that panicked sends nothing more.
+            let _ = exporting.await;
+        }
         self.house.ops.drain_shadows().await;
         let ledger = self.house.ledger.clone();
         if tokio::task::spawn_blocking(move || ledger.close())
@@ -134,6 +157,27 @@ async fn follow(house: House) {
         if let Err(error) = house.ops.tick().await {
             tracing::warn!(cause = %chain(&error), "what is deployed could not be looked at");
         }
+    }
+}
+
+/// Records what was turned away, as windows end.
+async fn sum_up(house: House) {
+    loop {
+        tokio::time::sleep(SUM_UP_EVERY).await;
+        house.sum_up_refusals(now_us()).await;
+    }
+}
+
+/// Forgets what is older than the settings let it be.
+async fn forget(house: House) {
+    let days = &house.config.ledger.keep_days;
+    // Checked when the settings were read.
+    let Ok(policy) = Policy::read(days) else {
+        return;
+    };
+    while !days.is_empty() {
+        forget_old(&house, &policy).await;
+        tokio::time::sleep(FORGET_EVERY).await;
     }
 }
 

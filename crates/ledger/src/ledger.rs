@@ -13,6 +13,7 @@ use crate::name::{LaneName, Tenant};
 use crate::observe::Observer;
 use crate::reader::Reader;
 use crate::record::{Kind, Record, RecordId, SubjectReference};
+use crate::rewriting::Rewriting;
 use crate::tables::Writing;
 use crate::tables::postgres::PostgresWriter;
 use crate::tables::sqlite::SqliteWriter;
@@ -108,7 +109,22 @@ pub struct Retained {
     pub keys_destroyed: usize,
     /// Whether none are left; else the caller asks again.
     pub is_complete: bool,
-    /// The record that proves it.
+    /// The record that proves it, when there were any.
+    pub recorded: Option<Recorded>,
+}
+
+/// Keys are wrapped by the current master key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewrapped {
+    /// How many data keys.
+    pub keys: usize,
+    /// How many tenants' reference keys.
+    pub references: usize,
+    /// How many data keys neither master key unwraps; they stay as they are.
+    pub unreadable: usize,
+    /// Where to go on; none when no more are left.
+    pub next: Option<i64>,
+    /// The record of it.
     pub recorded: Recorded,
 }
 
@@ -147,6 +163,8 @@ struct Shared {
     intake: Arc<Intake>,
     reader: Reader,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Only PostgreSQL's files need it.
+    rewriting: Option<Arc<Rewriting>>,
 }
 
 /// Counts what waits.
@@ -167,6 +185,7 @@ impl Ledger {
     /// Opens the ledger: creates or migrates its tables and starts the writer. Blocks while it does.
     pub fn open(options: Options) -> Result<Self, Error> {
         let (jobs, waiting) = mpsc::channel(QUEUE_RECORDS_MAX);
+        let rewriting = Rewriting::of(&options.database).map(Arc::new);
         let reader = Reader::new(options.database.clone(), Some(Arc::clone(&options.master)));
         let equipment = Equipment {
             lane: options.lane,
@@ -197,6 +216,7 @@ impl Ledger {
             intake: Arc::default(),
             reader,
             thread: Mutex::new(Some(thread)),
+            rewriting,
         };
         Ok(Ledger {
             shared: Arc::new(shared),
@@ -253,13 +273,15 @@ impl Ledger {
         act.check()?;
         subject.check()?;
         let tenant = tenant.clone();
-        self.ask(|reply| Job::Erase {
+        let erased = self.ask(|reply| Job::Erase {
             tenant,
             subject,
             act,
             reply,
-        })
-        .await
+        });
+        let erased = erased.await?;
+        self.rewrite_keys().await?;
+        Ok(erased)
     }
 
     /// Destroys a model's data keys of the months that ended before `before_us`; repeat until it is complete.
@@ -272,14 +294,35 @@ impl Ledger {
     ) -> Result<Retained, Error> {
         act.check()?;
         let tenant = tenant.clone();
-        self.ask(|reply| Job::Retain {
+        let retained = self.ask(|reply| Job::Retain {
             tenant,
             model,
             before_us,
             act,
             reply,
-        })
-        .await
+        });
+        let retained = retained.await?;
+        if retained.is_complete && retained.recorded.is_some() {
+            self.rewrite_keys().await?;
+        }
+        Ok(retained)
+    }
+
+    /// Wraps keys anew that the master key before wrapped; repeat from where it says until none are left.
+    pub async fn rewrap(&self, tenant: &Tenant, after: i64, act: Act) -> Result<Rewrapped, Error> {
+        act.check()?;
+        let tenant = tenant.clone();
+        let rewrapped = self.ask(|reply| Job::Rewrap {
+            tenant,
+            after,
+            act,
+            reply,
+        });
+        let rewrapped = rewrapped.await?;
+        if rewrapped.next.is_none() {
+            self.rewrite_keys().await?;
+        }
+        Ok(rewrapped)
     }
 
     /// Signs the heads of all of a tenant's lanes, stores them, and copies them when a folder is set.
@@ -370,6 +413,15 @@ impl Ledger {
         }
         // A writer that panicked is as closed as it can be.
         let _ = thread.join();
+    }
+
+    /// Wipes what was destroyed from PostgreSQL's files. One rewriting serves all whose keys were destroyed before it began.
+    async fn rewrite_keys(&self) -> Result<(), Error> {
+        let Some(rewriting) = self.shared.rewriting.clone() else {
+            return Ok(());
+        };
+        let work = tokio::task::spawn_blocking(move || rewriting.run());
+        work.await.map_err(|_| Error::Closed)?
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, Error> {

@@ -23,14 +23,17 @@ pub mod seal;
 pub mod verify;
 
 mod observe;
+mod rewriting;
 mod tables;
 mod writer;
 
 pub use checkpoint::{Checkpoint, SignedCheckpoint, Signer, VerifyingKey};
 pub use entry::{Act, Clear, Entry, Subject};
 pub use error::{Error, StorageError};
-pub use ledger::{Database, Erased, Ledger, Opened, Options, Pending, Recorded, Retained};
-pub use master::{LocalMasterKey, MasterKey, SecretSource};
+pub use ledger::{
+    Database, Erased, Ledger, Opened, Options, Pending, Recorded, Retained, Rewrapped,
+};
+pub use master::{LocalMasterKey, MasterKey, SecretSource, SucceedingMasterKey};
 pub use name::{LaneName, Tenant};
 pub use observe::{Commit, Observer};
 pub use reader::{Cursor, LaneHead, Query, Reader};

@@ -49,6 +49,13 @@ pub struct LocalMasterKey {
     cipher: XChaCha20Poly1305,
 }
 
+/// A master key and the one before it: wraps by the new one, unwraps by either, until everything is wrapped anew.
+#[derive(Debug, Clone)]
+pub struct SucceedingMasterKey {
+    pub current: LocalMasterKey,
+    pub before: LocalMasterKey,
+}
+
 /// Where thirty-two secret bytes come from; each gives them as 64 hexadecimal digits or as base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
@@ -165,6 +172,21 @@ impl MasterKey for LocalMasterKey {
             .try_into()
             .map(Secret::new)
             .map_err(|_| refused())
+    }
+}
+
+impl MasterKey for SucceedingMasterKey {
+    fn id(&self) -> &str {
+        self.current.id()
+    }
+
+    fn wrap(&self, secret: &Secret, purpose: &Purpose<'_>) -> Result<Vec<u8>, MasterKeyError> {
+        self.current.wrap(secret, purpose)
+    }
+
+    fn unwrap(&self, wrapped: &[u8], purpose: &Purpose<'_>) -> Result<Secret, MasterKeyError> {
+        let unwrapped = self.current.unwrap(wrapped, purpose);
+        unwrapped.or_else(|refused| self.before.unwrap(wrapped, purpose).map_err(|_| refused))
     }
 }
 

@@ -58,6 +58,15 @@ pub(crate) struct KeyRow {
     pub wrapped: Wrapped,
 }
 
+/// A secret that another master key wrapped, and where it lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OldKey {
+    pub number: i64,
+    pub tenant: Tenant,
+    pub id: KeyId,
+    pub wrapped: Vec<u8>,
+}
+
 /// Which data keys are to be destroyed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Doomed<'a> {
@@ -91,6 +100,15 @@ pub(crate) trait Writing {
     fn taken(&mut self, ids: &[RecordId]) -> Result<Vec<RecordId>>;
     /// Destroys at most `limit` keys, and says how many.
     fn destroy_keys(&mut self, tenant: &Tenant, doomed: Doomed<'_>, limit: usize) -> Result<usize>;
+    /// Living keys that another master key than this one wrapped, numbered after `after`, in order; nobody else destroys
+    /// them before the transaction ends.
+    fn keys_of_others(&mut self, master: &str, after: i64, limit: usize) -> Result<Vec<OldKey>>;
+    /// Puts a key's new wrapping in place of its old one.
+    fn rewrap_key(&mut self, number: i64, wrapped: &Wrapped) -> Result<()>;
+    /// Reference keys that another master key than this one wrapped.
+    fn references_of_others(&mut self, master: &str) -> Result<Vec<(Tenant, Vec<u8>)>>;
+    /// Puts a reference key's new wrapping in place of its old one.
+    fn rewrap_reference(&mut self, tenant: &Tenant, wrapped: &Wrapped) -> Result<()>;
     /// The last record of every lane of a tenant that has one, in order of names.
     fn heads(&mut self, tenant: &Tenant) -> Result<Vec<(LaneName, Head)>>;
     /// The tenant's newest checkpoint.

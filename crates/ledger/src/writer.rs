@@ -7,18 +7,19 @@
 //! heads and keys from the database again.
 
 pub(crate) mod keyring;
+mod keys;
 
 use crate::checkpoint::{Checkpoint, SignedCheckpoint, Signer, first_previous};
 use crate::entry::{Act, Entry, Subject};
 use crate::error::{Error, StorageError};
 use crate::layout::{self, GENESIS};
-use crate::ledger::{Erased, Recorded, Reservation, Retained};
+use crate::ledger::{Erased, Recorded, Reservation, Retained, Rewrapped};
 use crate::master::{MasterKey, Purpose};
 use crate::name::{LaneName, Tenant};
 use crate::observe::{Commit, Observer};
-use crate::record::{Kind, Record, RecordId, SubjectReference};
+use crate::record::{Record, RecordId, SubjectReference};
 use crate::seal::{Identity, NONCE_BYTES, ReferenceKey, Role, fresh_secret, month};
-use crate::tables::{Doomed, Head, Slot, Wrapped, Writing};
+use crate::tables::{Head, Slot, Wrapped, Writing};
 use keyring::Keyring;
 use ombud_core::{Digest, ModelName};
 use std::collections::{HashMap, HashSet};
@@ -29,8 +30,6 @@ use tokio::sync::{mpsc, oneshot};
 
 /// A group stops growing at this many records.
 pub const GROUP_RECORDS_MAX: usize = 1_024;
-/// How many keys one act of retention destroys; the caller repeats until none are left.
-pub const KEYS_DESTROYED_MAX: usize = 50_000;
 /// When a caller whose record failed may try again.
 const RETRY_AFTER_MS: u64 = 1_000;
 
@@ -49,6 +48,12 @@ pub(crate) enum Job {
         before_us: i64,
         act: Act,
         reply: Reply<Retained>,
+    },
+    Rewrap {
+        tenant: Tenant,
+        after: i64,
+        act: Act,
+        reply: Reply<Rewrapped>,
     },
     Checkpoint {
         tenant: Tenant,
@@ -154,6 +159,14 @@ impl Writer {
                     reply,
                 } => {
                     let _ = reply.send(self.retain(&tenant, &model, before_us, &act));
+                }
+                Job::Rewrap {
+                    tenant,
+                    after,
+                    act,
+                    reply,
+                } => {
+                    let _ = reply.send(self.rewrap(&tenant, after, &act));
                 }
                 Job::Checkpoint {
                     tenant,
@@ -379,11 +392,7 @@ impl Writer {
 
     fn load_reference(&mut self, tenant: &Tenant) -> Step<ReferenceKey> {
         let master = &self.equipment.master;
-        let purpose = Purpose {
-            role: "reference",
-            tenant: tenant.as_str(),
-            name: &[],
-        };
+        let purpose = reference_purpose(tenant);
         let mut failed = None;
         let mut fresh = || {
             let wrapped = fresh_secret()
@@ -535,54 +544,6 @@ impl Writer {
         })
     }
 
-    fn erase(&mut self, tenant: &Tenant, subject: &Subject, act: &Act) -> Result<Erased, Error> {
-        let erased = self.in_transaction(|writer| {
-            let reference = writer.lane(tenant)?.reference.of(subject.expose());
-            let keys =
-                writer
-                    .tables
-                    .destroy_keys(tenant, Doomed::Subject(&reference), usize::MAX)?;
-            let detail = serde_json::json!({ "reason": act.reason, "keys_destroyed": keys });
-            let mut entry = act.entry(
-                RecordId::generate(act.time_us).map_err(Error::from)?,
-                Kind::Erasure,
-                detail.to_string(),
-            );
-            entry.subject = Some(subject.clone());
-            let recorded = writer.record_one(tenant, entry)?;
-            Ok(Erased {
-                subject: reference,
-                keys_destroyed: keys,
-                recorded,
-            })
-        })?;
-        self.wipe()?;
-        Ok(erased)
-    }
-
-    fn retain(
-        &mut self,
-        tenant: &Tenant,
-        model: &ModelName,
-        before_us: i64,
-        act: &Act,
-    ) -> Result<Retained, Error> {
-        let doomed = Doomed::Older {
-            model,
-            month: month(before_us),
-        };
-        let retained = self.in_transaction(|writer| {
-            let keys = writer.tables.destroy_keys(tenant, doomed, KEYS_DESTROYED_MAX)?;
-            let detail = serde_json::json!({ "reason": act.reason, "keys_destroyed": keys, "before_us": before_us });
-            let mut entry = act.entry(RecordId::generate(act.time_us).map_err(Error::from)?, Kind::Retention, detail.to_string());
-            entry.model = Some(model.clone());
-            let recorded = writer.record_one(tenant, entry)?;
-            Ok(Retained { keys_destroyed: keys, is_complete: keys < KEYS_DESTROYED_MAX, recorded })
-        })?;
-        self.wipe()?;
-        Ok(retained)
-    }
-
     fn checkpoint(&mut self, tenant: &Tenant, time_us: i64) -> Result<SignedCheckpoint, Error> {
         let signer = self.equipment.signer.clone().ok_or(Error::NoSigner)?;
         let signed = self.in_transaction(|writer| {
@@ -654,16 +615,14 @@ impl Writer {
         self.tables.insert_records(&records)?;
         recorded.pop().ok_or(Stop::Caller(Error::Closed))
     }
+}
 
-    /// Wipes destroyed keys from the files. When a reader stands in the way, it is tried again later.
-    fn wipe(&mut self) -> Result<(), Error> {
-        self.is_wipe_due = !self.tables.wipe()?;
-        if self.is_wipe_due {
-            return Err(Error::NotWiped {
-                retry_after_ms: RETRY_AFTER_MS,
-            });
-        }
-        Ok(())
+/// What a tenant's reference key is wrapped for.
+fn reference_purpose(tenant: &Tenant) -> Purpose<'_> {
+    Purpose {
+        role: "reference",
+        tenant: tenant.as_str(),
+        name: &[],
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::observe::Observer;
 use crate::pool::Pool;
 use crate::routing::Routing;
 use crate::shadow::Shadows;
@@ -18,6 +19,8 @@ pub struct Options {
     pub ledger: Ledger,
     pub cache: Arc<dyn Cache>,
     pub clock: Arc<dyn Clock>,
+    /// What hears of versions that were loaded.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// The room, open.
@@ -53,7 +56,7 @@ impl Ops {
     /// Opens the room. Nothing is at work before the first [`Ops::tick`]. Needs tokio's runtime.
     pub fn new(options: Options) -> Self {
         let shared = Shared {
-            routing: Routing::new(options.registry.clone()),
+            routing: Routing::new(options.registry.clone(), options.observer),
             registry: options.registry,
             ledger: options.ledger,
             cache: options.cache,

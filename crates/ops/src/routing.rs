@@ -5,6 +5,7 @@
 //! that cannot be loaded changes nothing: what served goes on serving, and the failure is told by [`Routing::failures`].
 
 use crate::error::{Error, Result};
+use crate::observe::Observer;
 use crate::traffic;
 use crate::warm::{self, Warm};
 use ombud_core::{ModelName, Version};
@@ -37,6 +38,7 @@ pub struct Route {
 #[derive(Debug)]
 pub struct Routing {
     registry: Registry,
+    observer: Option<Arc<dyn Observer>>,
     table: RwLock<Arc<Table>>,
     /// One reload at a time; questions never wait for it.
     reloading: tokio::sync::Mutex<Seen>,
@@ -70,9 +72,10 @@ impl Live {
 
 impl Routing {
     /// An empty table; [`Routing::tick`] fills it.
-    pub fn new(registry: Registry) -> Self {
+    pub fn new(registry: Registry, observer: Option<Arc<dyn Observer>>) -> Self {
         Routing {
             registry,
+            observer,
             table: RwLock::default(),
             reloading: tokio::sync::Mutex::default(),
         }
@@ -195,6 +198,9 @@ impl Routing {
         }
         let registered = self.registry.store.version(tenant, model, version).await?;
         let warm = warm::load(&self.registry, tenant, registered, now_us).await?;
+        if let Some(observer) = &self.observer {
+            observer.loaded(&warm);
+        }
         Ok(Arc::new(warm))
     }
 

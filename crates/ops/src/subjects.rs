@@ -119,6 +119,8 @@ impl Ops {
         self.shared.cache.clear(tenant).await?;
         let act = caller.act(reason, self.now_us());
         let erased = self.shared.ledger.erase(tenant, subject, act).await?;
+        // Last, because it may have to be repeated, and the keys must not wait for it.
+        store.wipe_forgotten().await?;
         Ok(ErasedPerson { forgotten, erased })
     }
 
@@ -133,13 +135,21 @@ impl Ops {
         reason: &str,
     ) -> Result<Retained> {
         let store = &self.shared.registry.store;
-        store.retain_outcomes(tenant, &model, before_us).await?;
-        let act = caller.act(reason, self.now_us());
-        Ok(self
-            .shared
-            .ledger
-            .retain(tenant, model, before_us, act)
-            .await?)
+        let outcomes = store.retain_outcomes(tenant, &model, before_us).await?;
+        let (ledger, now_us) = (&self.shared.ledger, self.now_us());
+        if outcomes > 0 {
+            let mut entry = caller.entry(new_id(now_us)?, Kind::Retention, now_us);
+            let detail = serde_json::json!({ "reason": reason, "outcomes_removed": outcomes });
+            entry.model = Some(model.clone());
+            entry.detail = Some(detail.to_string());
+            ledger.append(tenant, entry).await?;
+        }
+        let act = caller.act(reason, now_us);
+        let retained = ledger.retain(tenant, model, before_us, act).await?;
+        if outcomes > 0 {
+            store.wipe_forgotten().await?;
+        }
+        Ok(retained)
     }
 
     async fn reference(

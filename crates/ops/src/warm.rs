@@ -5,13 +5,14 @@
 use crate::answer::AnswerText;
 use crate::error::{Error, Result};
 use crate::health::Counters;
+use crate::observe::LoadTimes;
 use ombud_core::schema::{Bounds, Feature, Kind, Schema};
 use ombud_engine::{Bundle, Model};
 use ombud_ledger::Tenant;
 use ombud_store::Registry;
 use ombud_store::version::Registered;
 use serde_json::{Map, Value, json};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Answers given before the first real one, so that caches of code and data are filled.
 const WARMING_ANSWERS: usize = 8;
@@ -27,6 +28,8 @@ pub struct Warm {
     pub counters: Counters,
     /// How long one answer with its reasons takes, as measured before it was put to work.
     pub answer_us: u64,
+    /// How long it took to get here.
+    pub took: LoadTimes,
     /// When it was put to work on this replica.
     pub since_us: i64,
 }
@@ -45,17 +48,21 @@ pub async fn load(
     registered: Registered,
     now_us: i64,
 ) -> Result<Warm> {
+    let started = Instant::now();
     let bundle = registry.bundle(tenant, &registered).await?;
-    let built = tokio::task::spawn_blocking(move || build(bundle, registered, now_us));
+    let verify = started.elapsed();
+    let built = tokio::task::spawn_blocking(move || build(bundle, registered, verify, now_us));
     built.await.map_err(|_| Error::Interrupted)?
 }
 
-fn build(bundle: Bundle, registered: Registered, now_us: i64) -> Result<Warm> {
+fn build(bundle: Bundle, registered: Registered, verify: Duration, now_us: i64) -> Result<Warm> {
+    let started = Instant::now();
     let model = Model::from_bundle(bundle).map_err(|source| Error::Load {
         model: registered.model.clone(),
         version: registered.version,
         source,
     })?;
+    let build = started.elapsed();
     let answer_us = self_test(&model).map_err(|reason| Error::SelfTest {
         model: registered.model.clone(),
         version: registered.version,
@@ -66,6 +73,11 @@ fn build(bundle: Bundle, registered: Registered, now_us: i64) -> Result<Warm> {
         model,
         counters: Counters::default(),
         answer_us,
+        took: LoadTimes {
+            verify,
+            build,
+            warm: started.elapsed() - build,
+        },
         since_us: now_us,
     })
 }

@@ -4,12 +4,13 @@
 //! and what cannot be written is let go. The one thing that must succeed is forgetting ([`Cache::clear`]), because a person
 //! may have asked for it. [`Memory`] keeps answers in this process, [`Redis`] where all replicas see them.
 
-mod breaker;
 mod memory;
+mod off;
 mod redis;
 
 pub use self::redis::{Redis, RedisOptions};
 pub use memory::Memory;
+pub use off::Off;
 
 use ombud_core::{Class, Digest};
 use ombud_ledger::Tenant;
@@ -50,8 +51,8 @@ pub enum CacheError {
         #[source]
         source: Option<::redis::RedisError>,
     },
-    #[error("{url:?} names no Redis: write redis://HOST:PORT or unix:PATH")]
-    Url { url: String },
+    #[error(transparent)]
+    Url(#[from] crate::redis::UrlError),
 }
 
 /// Work that may wait for a network, for a bounded time.
@@ -74,7 +75,7 @@ impl CacheError {
     pub fn class(&self) -> Class {
         match self {
             CacheError::Unavailable { .. } => Class::Unavailable,
-            CacheError::Url { .. } => Class::Invalid,
+            CacheError::Url(_) => Class::Invalid,
         }
     }
 }

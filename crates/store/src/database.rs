@@ -143,6 +143,21 @@ impl Database {
         })
     }
 
+    /// Runs statements that write whole tables of PostgreSQL anew; SQLite overwrites in place and needs none.
+    pub async fn rewrite(&self, statements: &[&'static str]) -> Result<()> {
+        let Database::Postgres(pool) = self else {
+            return Ok(());
+        };
+        // A connection of its own, whose other bounds end with it.
+        let mut connection = pool.acquire().await?.detach();
+        let bounds = "set lock_timeout = '5s'; set statement_timeout = '10min'";
+        sqlx::raw_sql(bounds).execute(&mut connection).await?;
+        for statement in statements {
+            sqlx::raw_sql(*statement).execute(&mut connection).await?;
+        }
+        Ok(sqlx::Connection::close(connection).await?)
+    }
+
     /// Finishes what runs and closes every connection.
     pub async fn close(&self) {
         match self {

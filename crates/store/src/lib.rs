@@ -2,11 +2,12 @@
 //!
 //! [`Store`] is a database, SQLite or PostgreSQL, asked in one SQL that both understand (`database`); the methods for one
 //! noun lie in the noun's file. Beside it stand bundles as files ([`artifacts`]) and answers that may be given again
-//! ([`cache`]). Everything belongs to a [`Tenant`], and whoever asks names theirs: there is no question that answers for
+//! ([`cache`]), and what replicas count together ([`buckets`]). Everything belongs to a [`Tenant`], and whoever asks names theirs: there is no question that answers for
 //! two. Time is handed in, and so is every decision: what may be deployed or who may see what is decided above.
 
 pub mod alias;
 pub mod artifacts;
+pub mod buckets;
 pub mod cache;
 mod database;
 pub mod deployment;
@@ -20,6 +21,7 @@ pub mod migrations;
 pub mod model;
 pub mod outcome;
 pub mod person;
+pub mod redis;
 pub mod registry;
 pub mod role;
 pub mod secret;

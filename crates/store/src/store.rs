@@ -3,9 +3,11 @@
 use crate::database::{Database, Transaction, values};
 use crate::error::{Error, Result};
 use crate::migrations::{self, Status};
+use crate::subject::Rewriting;
 use ombud_ledger::Tenant;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where the store is kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub enum Place {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) database: Database,
+    pub(crate) rewriting: Arc<Rewriting>,
 }
 
 /// What moves when something that replicas remember was changed.
@@ -123,7 +126,10 @@ impl Store {
             }
             Place::Postgres(url) => Database::postgres(url).await?,
         };
-        Ok(Store { database })
+        Ok(Store {
+            database,
+            rewriting: Arc::default(),
+        })
     }
 }
 

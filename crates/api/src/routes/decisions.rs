@@ -279,7 +279,7 @@ async fn batch_of(
     let environment = environment(wish.environment.as_deref().unwrap_or(PRODUCTION))?;
     caller.may_on(Right::Decide, model, &environment)?;
     // The first row was paid for when the caller was let in.
-    house.pay_for_rows(caller, rows.saturating_sub(1))?;
+    house.pay_for_rows(caller, rows.saturating_sub(1)).await?;
     let row = |row: RowWish<'_>| {
         Ok(BatchRow {
             subject: subject_of(row.subject)?,
@@ -343,7 +343,11 @@ pub(super) async fn ask(
             Ok(decision)
         }
         Err(error) => {
-            let refusal = Refusal::from(error);
+            let is_recorded = is_on_record(&error);
+            let mut refusal = Refusal::from(error);
+            if is_recorded {
+                refusal = refusal.recorded();
+            }
             let outcome = if refusal.code().status() < 500 {
                 "refused"
             } else {
@@ -364,6 +368,15 @@ pub(super) async fn ask(
             Err(refusal)
         }
     }
+}
+
+/// Whether the room below wrote the refusal down: it does, unless it could not even begin.
+fn is_on_record(error: &ombud_ops::Error) -> bool {
+    use ombud_ops::Error;
+    !matches!(
+        error,
+        Error::Ledger(_) | Error::Store(_) | Error::Unreadable { .. }
+    )
 }
 
 fn count(house: &House, tenant: &Tenant, decision: &Decision, took: Duration, uses_cache: bool) {

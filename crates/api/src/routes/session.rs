@@ -89,11 +89,7 @@ async fn sign_in(
     Extension(origin): Extension<Origin>,
     Json(given): Json<SignIn>,
 ) -> Result<Response, Refusal> {
-    house.limits.take(
-        RouteClass::SignIns,
-        &origin.ip_text().unwrap_or_default(),
-        1,
-    )?;
+    pay_for_a_try(&house, &origin).await?;
     let tenant = house.tenant();
     let SignIn { login, password } = given;
     if login.is_empty() || login.len() > LOGIN_BYTES_MAX {
@@ -116,10 +112,9 @@ async fn sign_in(
         .record_of(Kind::SignIn, tenant, principal.as_deref(), &origin, detail)
         .await?;
     let Some(login) = named.filter(|_| is_right) else {
-        return Err(Refusal::new(
-            Code::Unauthenticated,
-            "the login or the password is wrong",
-        ));
+        return Err(
+            Refusal::new(Code::Unauthenticated, "the login or the password is wrong").recorded(),
+        );
     };
     let lifetime_us = i64::try_from(house.config.sessions.hours)
         .unwrap_or(12)
@@ -134,6 +129,14 @@ async fn sign_in(
         house.config.sessions.hours.saturating_mul(3_600),
     );
     Ok(([(header::SET_COOKIE, cookie)], Answer(view_of(&session))).into_response())
+}
+
+/// Passwords are tried by address: who tries has no name yet.
+async fn pay_for_a_try(house: &House, origin: &Origin) -> Result<(), Refusal> {
+    let address = origin.ip_text().unwrap_or_default();
+    let paid = house.limits.take(RouteClass::SignIns, &address, 1).await;
+    paid.map(drop)
+        .inspect_err(|_| house.metrics.limited.of(&["rate"]).add())
 }
 
 /// Who one is
@@ -206,11 +209,7 @@ async fn change_password(
             "only a person who signed in with a password has one",
         ));
     };
-    house.limits.take(
-        RouteClass::SignIns,
-        &origin.ip_text().unwrap_or_default(),
-        1,
-    )?;
+    pay_for_a_try(&house, &origin).await?;
     let kept = Some(session.person.password_hash.clone());
     if !house.auth.passwords.check(given.current.0, kept).await? {
         return Err(Refusal::new(

@@ -6,3 +6,5 @@ mod issuers;
 mod people;
 mod socket;
 mod support;
+mod traces;
+mod turned_away;

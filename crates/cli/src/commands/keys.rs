@@ -1,6 +1,7 @@
-//! `ombud keys`: makes and shows the keys that sign bundles, and the keys that programs call with.
+//! `ombud keys`: the keys that sign bundles, the keys that programs call with, and the ledger's master key.
 
 mod api_keys;
+mod master;
 
 use super::Outcome;
 use crate::console::Console;
@@ -20,6 +21,9 @@ pub enum Command {
     /// Keys that sign bundles
     #[command(subcommand)]
     Signing(Signing),
+    /// The key above all data keys of the ledger
+    #[command(subcommand)]
+    Master(Master),
     New(api_keys::New),
     List(api_keys::List),
     Revoke(api_keys::Revoke),
@@ -30,6 +34,13 @@ pub enum Command {
 pub enum Signing {
     New(New),
     Show(Show),
+}
+
+/// What to do with the master key.
+#[derive(Debug, Subcommand)]
+pub enum Master {
+    New(master::New),
+    Rewrap(master::Rewrap),
 }
 
 /// Make a signing key: a private file for whoever trains, a public file for whoever uses models
@@ -68,6 +79,8 @@ impl Command {
         match self {
             Command::Signing(Signing::New(new)) => new.json,
             Command::Signing(Signing::Show(show)) => show.json,
+            Command::Master(Master::New(new)) => new.json,
+            Command::Master(Master::Rewrap(rewrap)) => rewrap.json,
             Command::New(new) => new.json,
             Command::List(list) => list.json,
             Command::Revoke(revoke) => revoke.json,
@@ -80,6 +93,8 @@ pub fn run(command: &Command, console: &Console) -> Result<Outcome, Failure> {
     match command {
         Command::Signing(Signing::New(arguments)) => new(arguments, console),
         Command::Signing(Signing::Show(arguments)) => show(arguments, console),
+        Command::Master(Master::New(arguments)) => master::new(arguments, console),
+        Command::Master(Master::Rewrap(arguments)) => master::rewrap(arguments, console),
         Command::New(arguments) => api_keys::new(arguments, console),
         Command::List(arguments) => api_keys::list(arguments, console),
         Command::Revoke(arguments) => api_keys::revoke(arguments, console),

@@ -20,8 +20,11 @@ pub enum Command {
     List(List),
     Add(Add),
     Role(ChangeRole),
+    /// Give a person a new random password, printed once; their sessions end
     Password(Named),
+    /// Shut a person out; their sessions end
     Disable(Named),
+    /// Let a person in again
     Enable(Named),
 }
 
@@ -67,9 +70,7 @@ pub struct ChangeRole {
     pub json: bool,
 }
 
-/// A person, by what they sign in with
-///
-/// `password` gives a new random one, printed once; `disable` shuts the person out, `enable` lets them in again.
+/// A person, by what they sign in with.
 #[derive(Debug, Args)]
 pub struct Named {
     #[command(flatten)]

@@ -7,8 +7,8 @@
 
 use super::page::{Cell, PageQuery};
 use super::{
-    CheckpointRow, Doomed, Head, KeyRow, LaneRow, Reading, Result, SEQUENCE_BITS, Slot, Wrapped,
-    Writing, lane_at, position, sequence_at,
+    CheckpointRow, Doomed, Head, KeyRow, LaneRow, OldKey, Reading, Result, SEQUENCE_BITS, Slot,
+    Wrapped, Writing, lane_at, position, sequence_at,
 };
 use crate::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::error::StorageError;
@@ -41,8 +41,17 @@ const WRITE_WAIT: Duration = Duration::from_secs(30);
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// Between two tries for a lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// How long writing a table of keys anew may take; a million keys take some seconds.
+const REWRITE_WAIT: Duration = Duration::from_secs(600);
 /// How long one reading statement may take; a page or a chunk of a walk.
 const READ_WAIT: Duration = Duration::from_secs(120);
+
+/// Vacuuming leaves old bytes in the free space of a page, and a full vacuum carries over whatever some old snapshot might
+/// still see. A column that gets its own type by an expression makes a new file of the living rows alone.
+const REWRITES: [&str; 2] = [
+    "alter table ledger_keys alter column wrapped type bytea using wrapped || ''::bytea",
+    "alter table ledger_tenants alter column reference type bytea using reference || ''::bytea",
+];
 
 const INSERT_RECORDS: &str = "insert into ledger_records (position, tenant, previous, time_us, id, kind, model, version, \
     bundle, environment, subject, key, sealed_input, answer, confidence, sealed_explanation, latency_us, cache_hit, \
@@ -436,6 +445,54 @@ impl Writing for PostgresWriter {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
+    fn keys_of_others(&mut self, master: &str, after: i64, limit: usize) -> Result<Vec<OldKey>> {
+        let sql = "select number, tenant, id, wrapped from ledger_keys \
+            where master <> $1 and not destroyed and number > $2 order by number limit $3 for update";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self
+            .link
+            .rows(query(sql).bind(master).bind(after).bind(limit))?;
+        let read = |row: &PgRow| {
+            Ok(OldKey {
+                number: row.try_get(0)?,
+                tenant: tenant_cell(row.try_get(1)?)?,
+                id: KeyId(row.try_get(2)?),
+                wrapped: row.try_get(3)?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    fn rewrap_key(&mut self, number: i64, wrapped: &Wrapped) -> Result<()> {
+        let sql = "update ledger_keys set wrapped = $2, master = $3 where number = $1";
+        self.link.execute(
+            query(sql)
+                .bind(number)
+                .bind(&wrapped.bytes)
+                .bind(&wrapped.master),
+        )?;
+        Ok(())
+    }
+
+    fn references_of_others(&mut self, master: &str) -> Result<Vec<(Tenant, Vec<u8>)>> {
+        let sql = "select tenant, reference from ledger_tenants where master <> $1";
+        let rows = self.link.rows(query(sql).bind(master))?;
+        rows.iter()
+            .map(|row| Ok((tenant_cell(row.try_get(0)?)?, row.try_get(1)?)))
+            .collect()
+    }
+
+    fn rewrap_reference(&mut self, tenant: &Tenant, wrapped: &Wrapped) -> Result<()> {
+        let sql = "update ledger_tenants set reference = $2, master = $3 where tenant = $1";
+        self.link.execute(
+            query(sql)
+                .bind(tenant.as_str())
+                .bind(&wrapped.bytes)
+                .bind(&wrapped.master),
+        )?;
+        Ok(())
+    }
+
     fn heads(&mut self, tenant: &Tenant) -> Result<Vec<(LaneName, Head)>> {
         let mut heads = Vec::new();
         for lane in lanes(&mut self.link)?
@@ -495,7 +552,7 @@ impl Writing for PostgresWriter {
     }
 
     fn wipe(&mut self) -> Result<bool> {
-        self.link.execute(query("vacuum ledger_keys"))?;
+        // Rewriting takes longer than whoever appends may wait: [`rewrite_keys`] does it on a connection of its own.
         Ok(true)
     }
 }
@@ -615,6 +672,22 @@ impl Drop for PostgresWriter {
             let _ = self.link.execute(query("select pg_advisory_unlock_all()"));
         }
     }
+}
+
+/// Writes the tables of keys anew, without what was destroyed in them. Blocks. Whoever needs a key that is not remembered waits meanwhile.
+pub(crate) fn rewrite_keys(url: &str) -> Result<()> {
+    let mut link = Link::new(url, REWRITE_WAIT)?;
+    link.connect()?;
+    link.execute(query("set lock_timeout = '5s'"))?;
+    for table in REWRITES {
+        link.execute(query(table))?;
+    }
+    Ok(())
+}
+
+fn tenant_cell(name: String) -> Result<Tenant> {
+    let unreadable = |_| Unreadable { field: "tenant" };
+    Ok(name.parse().map_err(unreadable)?)
 }
 
 fn migrate(link: &mut Link) -> Result<()> {

@@ -4,8 +4,8 @@
 
 use super::page::{Cell, PageQuery};
 use super::{
-    CheckpointRow, Doomed, Head, KeyRow, LaneRow, Reading, Result, SEQUENCE_BITS, Slot, Wrapped,
-    Writing, lane_at, position, sequence_at,
+    CheckpointRow, Doomed, Head, KeyRow, LaneRow, OldKey, Reading, Result, SEQUENCE_BITS, Slot,
+    Wrapped, Writing, lane_at, position, sequence_at,
 };
 use crate::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::error::StorageError;
@@ -193,6 +193,53 @@ impl Writing for SqliteWriter {
         Ok(count)
     }
 
+    fn keys_of_others(&mut self, master: &str, after: i64, limit: usize) -> Result<Vec<OldKey>> {
+        let mut statement = self.connection.prepare_cached(
+            "select number, tenant, id, wrapped from ledger_keys \
+             where master <> ?1 and destroyed = 0 and number > ?2 order by number limit ?3",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![master, after, limit])?;
+        let mut keys = Vec::new();
+        while let Some(row) = rows.next()? {
+            keys.push(OldKey {
+                number: row.get(0)?,
+                tenant: tenant_cell(row.get(1)?)?,
+                id: KeyId(row.get(2)?),
+                wrapped: row.get(3)?,
+            });
+        }
+        Ok(keys)
+    }
+
+    fn rewrap_key(&mut self, number: i64, wrapped: &Wrapped) -> Result<()> {
+        self.connection
+            .prepare_cached("update ledger_keys set wrapped = ?2, master = ?3 where number = ?1")?
+            .execute(params![number, wrapped.bytes, wrapped.master])?;
+        Ok(())
+    }
+
+    fn references_of_others(&mut self, master: &str) -> Result<Vec<(Tenant, Vec<u8>)>> {
+        let sql = "select tenant, reference from ledger_tenants where master <> ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([master])?;
+        let mut references = Vec::new();
+        while let Some(row) = rows.next()? {
+            references.push((tenant_cell(row.get(0)?)?, row.get(1)?));
+        }
+        Ok(references)
+    }
+
+    fn rewrap_reference(&mut self, tenant: &Tenant, wrapped: &Wrapped) -> Result<()> {
+        let sql = "update ledger_tenants set reference = ?2, master = ?3 where tenant = ?1";
+        self.connection.prepare_cached(sql)?.execute(params![
+            tenant.as_str(),
+            wrapped.bytes,
+            wrapped.master
+        ])?;
+        Ok(())
+    }
+
     fn heads(&mut self, tenant: &Tenant) -> Result<Vec<(LaneName, Head)>> {
         let mut heads = Vec::new();
         for lane in lanes(&self.connection)?
@@ -374,6 +421,11 @@ impl Reading for SqliteReader {
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
+}
+
+fn tenant_cell(name: String) -> Result<Tenant> {
+    let unreadable = |_| Unreadable { field: "tenant" };
+    Ok(name.parse().map_err(unreadable)?)
 }
 
 /// The version of the ledger's tables in a file; zero when there are none.

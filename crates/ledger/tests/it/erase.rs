@@ -7,13 +7,18 @@ use ombud_core::ModelName;
 use ombud_ledger::ledger::Contents;
 use ombud_ledger::master::{MasterKey, Purpose};
 use ombud_ledger::seal::Secret;
-use ombud_ledger::{Entry, Error, Kind, Ledger, LocalMasterKey, Query, RecordId, Subject};
-use std::path::PathBuf;
+use ombud_ledger::{
+    Entry, Error, Kind, Ledger, LocalMasterKey, Options, Query, RecordId, Subject,
+    SucceedingMasterKey,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 promises! {
     what_was_sealed_before_an_erasure_does_not_open_and_what_comes_after_does,
     another_process_that_remembers_a_destroyed_key_seals_nothing_more_with_it,
     retention_forgets_the_old_months_of_one_model_only,
+    a_new_master_key_takes_the_place_of_an_old_one,
 }
 
 const DAY_US: i64 = 86_400_000_000;
@@ -203,6 +208,111 @@ fn retention_forgets_the_old_months_of_one_model_only(house: &House) {
         1
     );
     assert_sound(&verify(&ledger));
+}
+
+#[test]
+fn on_postgres_an_erased_person_is_in_no_data_file_and_in_no_backup_taken_afterwards() {
+    let Some(house) = House::postgres() else {
+        return;
+    };
+    let Some(folder) = house.readable_data_folder() else {
+        eprintln!("the server's files are not readable here: nothing to look through");
+        return;
+    };
+    let ledger = house.open();
+    let people: Vec<String> = (0..60).map(|number| format!("person-{number}")).collect();
+    for person in &people {
+        append(&ledger, decision(person));
+    }
+    let kept = house.wrapped_keys(&ledger, "person-1");
+    let gone: Vec<Vec<u8>> = (0..60)
+        .step_by(7)
+        .flat_map(|number| house.wrapped_keys(&ledger, &people[number]))
+        .collect();
+    assert_eq!((kept.len(), gone.len()), (1, 9));
+    for number in (0..60).step_by(7) {
+        block_on(ledger.erase(&tenant(), subject(&people[number]), act("she asked"))).unwrap();
+    }
+    assert!(house.execute("checkpoint"));
+    let is_anywhere = |bytes: &[u8]| files_below(&folder).iter().any(|file| holds(file, bytes));
+    assert!(is_anywhere(&kept[0]), "the search finds what is there");
+    for wrapped in &gone {
+        assert!(!is_anywhere(wrapped), "a wrapped key is in a data file");
+    }
+    let backup = house.dump();
+    let in_backup = |bytes: &[u8]| {
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        backup.contains(&digits)
+    };
+    assert!(in_backup(&kept[0]));
+    assert!(!gone.iter().any(|wrapped| in_backup(wrapped)));
+    assert_sound(&verify(&ledger));
+}
+
+fn a_new_master_key_takes_the_place_of_an_old_one(house: &House) {
+    let (old, new) = (Secret::new([7; 32]), Secret::new([21; 32]));
+    let both = SucceedingMasterKey {
+        current: LocalMasterKey::new(&new),
+        before: LocalMasterKey::new(&old),
+    };
+    let ledger = house.open();
+    let before = append(&ledger, decision("ana"));
+    let erased = append(&ledger, decision("ben"));
+    block_on(ledger.erase(&tenant(), subject("ben"), act("he asked"))).unwrap();
+    let reference = |ledger: &Ledger| {
+        let found = ledger
+            .reader()
+            .subject_reference(&tenant(), &subject("ana"));
+        found.unwrap().unwrap()
+    };
+    let ana = reference(&ledger);
+    ledger.close();
+    // With both keys everything opens, and what is new is wrapped by the new one.
+    let options = |master: Arc<dyn MasterKey>| Options {
+        master,
+        ..house.options("r1")
+    };
+    let ledger = Ledger::open(options(Arc::new(both))).unwrap();
+    let between = append(&ledger, decision("cleo"));
+    let steps = [(); 2].map(|()| {
+        let step = block_on(ledger.rewrap(&tenant(), 0, act("yearly"))).unwrap();
+        (step.keys, step.references, step.unreadable, step.next)
+    });
+    assert_eq!(
+        steps,
+        [(1, 1, 0, None), (0, 0, 0, None)],
+        "repeating it changes nothing"
+    );
+    ledger.close();
+    // The old one is needed by nothing any more.
+    let ledger = Ledger::open(options(Arc::new(LocalMasterKey::new(&new)))).unwrap();
+    assert_eq!(reference(&ledger), ana);
+    let after = append(&ledger, decision("ana"));
+    let ids = vec![before.id, erased.id, between.id, after.id];
+    let opened = block_on(ledger.open_sealed(&tenant(), ids, act("a look"))).unwrap();
+    let is_open: Vec<bool> = opened
+        .iter()
+        .map(|opened| matches!(opened.contents, Contents::Open { .. }))
+        .collect();
+    assert_eq!(is_open, [true, false, true, true]);
+    assert_sound(&verify(&ledger));
+    ledger.close();
+    let ledger = house.open();
+    let refused = ledger.submit(&tenant(), vec![decision("ana")]).unwrap();
+    assert!(matches!(refused.wait(), Err(Error::MasterKey(_))));
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
 }
 
 fn subject(person: &str) -> Subject {

@@ -93,6 +93,62 @@ impl House {
         connection
     }
 
+    /// Where this database's files lie, when they can be read from here.
+    pub fn readable_data_folder(&self) -> Option<PathBuf> {
+        let sql = "select current_setting('data_directory') || '/base/' || oid from pg_database \
+            where datname = current_database()";
+        let folder: String =
+            self.ask_postgres(|connection| Box::pin(sqlx::query_scalar(sql).fetch_one(connection)));
+        let folder = PathBuf::from(folder);
+        std::fs::read_dir(&folder).is_ok().then_some(folder)
+    }
+
+    /// A person's keys as they lie in PostgreSQL's table.
+    pub fn wrapped_keys(&self, ledger: &Ledger, person: &str) -> Vec<Vec<u8>> {
+        let subject = Subject::new(person.to_owned());
+        let reference = ledger.reader().subject_reference(&tenant(), &subject);
+        let reference = reference.unwrap().unwrap().0.as_bytes().to_vec();
+        let sql = "select wrapped from ledger_keys where subject = $1";
+        self.ask_postgres(move |connection| {
+            Box::pin(
+                sqlx::query_scalar(sql)
+                    .bind(reference)
+                    .fetch_all(connection),
+            )
+        })
+    }
+
+    /// A backup as PostgreSQL's own program makes it.
+    pub fn dump(&self) -> String {
+        let Database::Postgres(url) = &self.database else {
+            panic!("only PostgreSQL is dumped");
+        };
+        let dumped = std::process::Command::new("pg_dump").arg(url).output();
+        let dumped = dumped.expect("pg_dump is installed beside the server");
+        assert!(dumped.status.success(), "{dumped:?}");
+        String::from_utf8(dumped.stdout).unwrap()
+    }
+
+    fn ask_postgres<T>(
+        &self,
+        ask: impl for<'c> FnOnce(
+            &'c mut sqlx::PgConnection,
+        ) -> futures_util::future::BoxFuture<'c, sqlx::Result<T>>,
+    ) -> T {
+        use sqlx::Connection;
+        let Database::Postgres(url) = &self.database else {
+            panic!("only PostgreSQL is asked");
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+            ask(&mut connection).await.unwrap()
+        })
+    }
+
     /// Runs SQL as a stranger with write access would; whether the database took it.
     pub fn execute(&self, sql: &str) -> bool {
         match &self.database {

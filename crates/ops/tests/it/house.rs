@@ -184,6 +184,7 @@ async fn replica(folder: &Path, place: &Place, time: &Arc<Time>, lane: &str) -> 
         registry,
         ledger: ledger.unwrap().unwrap(),
         cache: Arc::new(Memory::new(16 << 20, LIFETIME)),
+        observer: None,
         clock: Arc::clone(time) as Arc<dyn Clock>,
     });
     ops.tick().await.unwrap();

@@ -70,6 +70,29 @@ impl House {
         }
     }
 
+    /// The database's files, its write-ahead log emptied into them, and a backup taken now. PostgreSQL's files only where they
+    /// can be read from here; its backup in any case.
+    pub async fn files_and_a_backup(&self) -> Vec<Vec<u8>> {
+        match &self.place {
+            Place::Sqlite(_) => {
+                let backup = self.folder.path().join("backup.sqlite");
+                let sql = format!("vacuum into '{}'", backup.display());
+                self.execute(&sql).await;
+                self.store.close().await;
+                files_below(self.folder.path())
+            }
+            Place::Postgres(url) => {
+                self.execute("checkpoint").await;
+                let dumped = std::process::Command::new("pg_dump").arg(url).output();
+                let dumped = dumped.expect("pg_dump is installed beside the server");
+                assert!(dumped.status.success(), "{dumped:?}");
+                let mut files = files_below(&data_folder(url).await);
+                files.push(dumped.stdout);
+                files
+            }
+        }
+    }
+
     /// Every table of the store with the first column of its primary key.
     pub async fn tables_and_first_key_columns(&self) -> Vec<(String, String)> {
         use sqlx::Row;
@@ -197,4 +220,27 @@ pub fn ana() -> NewPerson {
         password_hash: PasswordHash::new("$argon2id$v=19$x".to_owned()),
         must_change_password: false,
     }
+}
+
+async fn data_folder(url: &str) -> std::path::PathBuf {
+    use sqlx::Connection;
+    let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+    let sql = "select current_setting('data_directory') || '/base/' || oid from pg_database \
+        where datname = current_database()";
+    let folder: String = sqlx::query_scalar(sql)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    folder.into()
+}
+
+fn files_below(folder: &std::path::Path) -> Vec<Vec<u8>> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let files = entries.map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.is_file())
+        .map(|path| std::fs::read(path).unwrap())
+        .collect()
 }

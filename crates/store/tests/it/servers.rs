@@ -4,6 +4,7 @@
 use object_store::ObjectStoreExt;
 use object_store::aws::AmazonS3Builder;
 use ombud_store::artifacts::{ObjectOptions, Objects};
+use ombud_store::buckets::Buckets;
 use ombud_store::cache::{Redis, RedisOptions};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -47,6 +48,11 @@ impl RedisServer {
     pub fn cache(&self) -> Redis {
         let url = format!("unix:{}", self.socket().display());
         Redis::new(RedisOptions::new(&url)).unwrap()
+    }
+
+    pub fn buckets(&self) -> Buckets {
+        let url = format!("unix:{}", self.socket().display());
+        Buckets::new(&url, "ombud").unwrap()
     }
 
     pub fn kill(&mut self) {

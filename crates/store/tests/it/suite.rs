@@ -1,6 +1,7 @@
 //! The contract, noun by noun. Every promise runs on every implementation.
 
 mod artifacts;
+mod buckets;
 mod cache;
 mod database;
 mod deployments;

@@ -233,14 +233,27 @@ async fn a_forgotten_person_leaves_no_free_text(house: &House) {
         (kept[0].note.clone(), kept[0].value.clone()),
         (None, json!("settled"))
     );
-    house.store.close().await;
-    if house.is_sqlite() {
-        let text = b"she wrote back";
-        for item in std::fs::read_dir(house.folder.path()).unwrap() {
-            let bytes = std::fs::read(item.unwrap().path()).unwrap();
-            assert!(!bytes.windows(text.len()).any(|window| window == text));
-        }
-    }
+    let stays = id();
+    let mut stranger = told(stays, json!("settled"), NOW_US);
+    stranger.note = Some(FreeText("somebody else's words".to_owned()));
+    stranger.subject = None;
+    house
+        .store
+        .add_outcome(&acme(), stranger, NOW_US)
+        .await
+        .unwrap();
+    house.store.wipe_forgotten().await.unwrap();
+    let everything = house.files_and_a_backup().await;
+    let is_there = |text: &[u8]| {
+        everything
+            .iter()
+            .any(|bytes| bytes.windows(text.len()).any(|window| window == text))
+    };
+    assert!(
+        is_there(b"somebody else's words"),
+        "the search finds what is there"
+    );
+    assert!(!is_there(b"she wrote back"));
 }
 
 async fn outcomes_end_by_age(house: &House) {
