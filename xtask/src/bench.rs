@@ -18,6 +18,7 @@ mod measure;
 pub mod python;
 mod quality;
 mod report;
+mod serve;
 mod topics;
 mod train;
 
@@ -40,6 +41,8 @@ pub enum Bench {
     Cluster,
     /// Answer whole files beside pandas or polars with XGBoost
     Files,
+    /// Serve a forest over HTTP beside FastAPI, MLServer, BentoML and a bare echo
+    Serve,
     /// Quality on the data sets of ../shared/data beside the scikit-learn references
     Quality,
 }
@@ -54,6 +57,7 @@ impl Bench {
             Self::Text => "text",
             Self::Cluster => "cluster",
             Self::Files => "files",
+            Self::Serve => "serve",
             Self::Quality => "quality",
         }
     }
@@ -68,6 +72,7 @@ pub fn run(bench: Bench, rounds: usize, house: &House) -> Result<ExitCode> {
         Bench::Text => duel::run(&topics::TEXT, rounds.max(1), house)?,
         Bench::Cluster => duel::run(&topics::CLUSTER, rounds.max(1), house)?,
         Bench::Files => files::run(rounds.max(1), house)?,
+        Bench::Serve => serve::run(rounds.max(1), house)?,
         Bench::Quality => quality::run(house)?,
     };
     report.notes.push(machine());

@@ -20,6 +20,11 @@ pub fn ready(house: &House, name: &str, requirements: &Path) -> Result<PathBuf> 
         println!("using {INTERPRETER} instead of target/{name}");
         return Ok(PathBuf::from(python));
     }
+    ready_for(house, name, requirements)
+}
+
+/// The same where several environments are needed, so that one interpreter cannot stand for all.
+pub fn ready_for(house: &House, name: &str, requirements: &Path) -> Result<PathBuf> {
     let folder = house.target.join(name);
     let python = folder.join("bin/python");
     let stamp = folder.join("complete.txt");
