@@ -66,6 +66,34 @@ impl Serialize for Data {
     }
 }
 
+/// A text in which `NaN`, as Python writes a missing number, is `null`; `None` when it holds none. JSON has no word for it, and
+/// Triton's client sends it all the same.
+pub fn without_nan(json: &[u8]) -> Option<Vec<u8>> {
+    const NAN: &[u8] = b"NaN";
+    let mut mended = Vec::new();
+    let (mut from, mut at, mut is_text) = (0, 0, false);
+    while at < json.len() {
+        match json[at] {
+            // Whatever is escaped ends no text.
+            b'\\' if is_text => at += 1,
+            b'"' => is_text = !is_text,
+            b'N' if !is_text && json[at..].starts_with(NAN) => {
+                mended.extend_from_slice(&json[from..at]);
+                mended.extend_from_slice(b"null");
+                at += NAN.len() - 1;
+                from = at + 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    if from == 0 {
+        return None;
+    }
+    mended.extend_from_slice(&json[from..]);
+    Some(mended)
+}
+
 type Json<T> = std::result::Result<T, serde_json::Error>;
 
 /// An element by what JSON says it is; `None` when it cannot be one.
@@ -320,6 +348,17 @@ mod tests {
         // NaN is not equal to itself.
         assert_eq!(format!("{nested:?}"), format!("{flat:?}"));
         assert_eq!(nested.len(), 4);
+    }
+
+    #[test]
+    fn a_missing_number_as_python_writes_it_is_null() {
+        let mended =
+            |text: &str| without_nan(text.as_bytes()).map(|b| String::from_utf8(b).expect("text"));
+        assert_eq!(
+            mended(r#"{"NaN":"\"NaN","a":[NaN, 1,NaN]}"#).as_deref(),
+            Some(r#"{"NaN":"\"NaN","a":[null, 1,null]}"#)
+        );
+        assert_eq!(mended(r#"{"a":"NaN"}"#), None);
     }
 
     #[test]

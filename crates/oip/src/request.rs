@@ -52,8 +52,16 @@ impl Request {
                 length: body.len(),
             });
         }
-        let header: RequestJson<'_> = serde_json::from_slice(&body[..length])
-            .map_err(|error| Error::Json(error.to_string()))?;
+        let plain = &body[..length];
+        let mended;
+        let header: RequestJson<'_> = match serde_json::from_slice(plain) {
+            Ok(header) => header,
+            Err(error) => {
+                let wrong = |error: serde_json::Error| Error::Json(error.to_string());
+                mended = json::without_nan(plain).ok_or_else(|| wrong(error))?;
+                serde_json::from_slice(&mended).map_err(wrong)?
+            }
+        };
         let mut binary = body.slice(length..);
         let inputs = header
             .inputs

@@ -4,6 +4,7 @@
 //! order of the features. A name that is no feature goes through as it came, and the model's own parser judges it.
 
 use crate::error::{Error, Result};
+use crate::json::without_nan;
 use ombud_core::schema::Schema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -48,7 +49,14 @@ type Record<'a> = BTreeMap<String, &'a RawValue>;
 impl Scoring {
     /// Reads a body under a schema, at most `rows_max` rows.
     pub fn read(schema: &Schema, body: &[u8], rows_max: usize) -> Result<Self> {
-        let body: BodyJson<'_> = serde_json::from_slice(body).map_err(json)?;
+        let mended;
+        let body: BodyJson<'_> = match serde_json::from_slice(body) {
+            Ok(body) => body,
+            Err(error) => {
+                mended = without_nan(body).ok_or_else(|| json(error))?;
+                serde_json::from_slice(&mended).map_err(json)?
+            }
+        };
         let mut is_by_column = false;
         let rows = match body {
             BodyJson {
