@@ -18,12 +18,14 @@ mod world;
 
 pub use outcome::{OUTCOME_SIGMA, OrganizationOutcome, Outcome, organization_outcome};
 pub use person::{Care, Truth};
+pub(crate) use table::signal_words;
 pub use table::{COLUMNS, cells, write};
 pub use text::{Phrases, TextLabel};
 pub use world::{Department, Organization, World};
 
 use super::demographics::{Demographics, ResponseQuality};
 use super::survey::{Domain, Ratings};
+use super::text::TextRisk;
 use draw::Draw;
 use text::Author;
 
@@ -78,9 +80,13 @@ pub struct Record {
 impl Record {
     /// The open answers as one text, an answer a line; `None` when none was given.
     pub fn text(&self) -> Option<String> {
-        let given: Vec<&str> = self.texts.iter().flatten().map(String::as_str).collect();
-        (!given.is_empty()).then(|| given.join("\n"))
+        joined(&self.texts)
     }
+}
+
+fn joined(texts: &[Option<String>; 3]) -> Option<String> {
+    let given: Vec<&str> = texts.iter().flatten().map(String::as_str).collect();
+    (!given.is_empty()).then(|| given.join("\n"))
 }
 
 /// A record and what nobody but the generator knows of it.
@@ -146,6 +152,23 @@ impl Generator {
     pub fn record_in(&self, organization: usize, index: u64) -> Generated {
         let mut draw = Draw::stream(self.options.seed, world::STREAMS + index);
         self.record_of(organization, index, &mut draw)
+    }
+
+    /// A text as a person under that strain would write it, with what readers said of it; for tables in which rare
+    /// levels are not rare.
+    pub fn text_at(&self, level: TextRisk, index: u64) -> (String, TextLabel) {
+        let mut draw = Draw::stream(self.options.seed, world::TEXT_STREAMS + index);
+        loop {
+            let place = &self.world.organizations[self.world.draw(&mut draw)];
+            let mut person = person::Person::draw(place, &mut draw);
+            person.truth.level = level;
+            let effect = person.department_effect(place);
+            let written = self.author.write(&person.truth, place, &effect, &mut draw);
+            // Not everyone writes; somebody will.
+            if let (Some(text), Some(label)) = (joined(&written.texts), written.label) {
+                return (text, label);
+            }
+        }
     }
 
     fn record_of(&self, organization: usize, index: u64, draw: &mut Draw) -> Generated {

@@ -2,8 +2,10 @@
 //!
 //! The order is that of serving: the text models first, then a person's forecast, which sees the text models' outputs, then
 //! organizations. What a person's model learns of a text must not come from a text model that learned from that person, so
-//! those outputs are made out of fold. Quality is measured on a fresh world: other organizations, other people, and for
-//! texts also other wording. Training itself is the `learn` room's, by the recipes in [`super::recipes`].
+//! those outputs are made out of fold. Texts of the rare levels are added to what the text models learn from, for a model
+//! learns little from one text in two hundred. Quality is measured on a fresh world, where they are as rare as they are:
+//! other organizations, other people, and for texts also other wording. Training itself is the `learn` room's, by the
+//! recipes in [`super::recipes`].
 
 mod measure;
 pub mod quality;
@@ -121,10 +123,12 @@ pub fn train(plan: &Plan<'_>, progress: &dyn Progress) -> Result<Trainings, Trai
         path: plan.work.to_owned(),
         source,
     })?;
-    let people = made(plan.people(), "generating people", progress)?;
-    let (risk, signals) = train_texts(plan, &people, progress)?;
-    let individual = train_individual(plan, &people, progress)?;
-    drop(people);
+    let generator = plan.people();
+    let rare = tables::rare_texts(&generator);
+    let people = made(generator, "generating people", progress)?;
+    let (risk, signals) = train_texts(plan, &people, &rare, progress)?;
+    let individual = train_individual(plan, &people, &rare, progress)?;
+    drop((people, rare));
     let reader = Reader::new(&risk.model, &signals.model, Lexicon::shipped())?;
     let (organization, turnover) = train_organizations(plan, &reader, progress)?;
     let fresh = measure::Models {
@@ -161,10 +165,11 @@ impl Plan<'_> {
 fn train_texts(
     plan: &Plan<'_>,
     people: &[Generated],
+    rare: &[tables::Labelled],
     progress: &dyn Progress,
 ) -> Result<(Trained, Trained), TrainingError> {
     let path = plan.work.join("texts.parquet");
-    tables::texts(&path, people.iter())?;
+    tables::texts(&path, people.iter(), rare)?;
     let risk = learn(plan, &recipes::TEXT, &[], plan.out, &path, progress)?;
     let signals = learn(plan, &recipes::SIGNALS, &[], plan.out, &path, progress)?;
     Ok((risk, signals))
@@ -173,9 +178,10 @@ fn train_texts(
 fn train_individual(
     plan: &Plan<'_>,
     people: &[Generated],
+    rare: &[tables::Labelled],
     progress: &dyn Progress,
 ) -> Result<Trained, TrainingError> {
-    let outputs = out_of_fold(plan, people, progress)?;
+    let outputs = out_of_fold(plan, people, rare, progress)?;
     let path = plan.work.join("individuals.parquet");
     tables::individuals(&path, people, &outputs)?;
     learn(plan, &recipes::INDIVIDUAL, &[], plan.out, &path, progress)
@@ -204,6 +210,7 @@ fn train_organizations(
 fn out_of_fold(
     plan: &Plan<'_>,
     people: &[Generated],
+    rare: &[tables::Labelled],
     progress: &dyn Progress,
 ) -> Result<Vec<Option<super::features::TextOutputs>>, TrainingError> {
     let mut outputs = vec![None; people.len()];
@@ -220,7 +227,7 @@ fn out_of_fold(
             .enumerate()
             .filter(|(place, _)| place % FOLDS != fold)
             .map(|(_, it)| it);
-        tables::texts(&path, others)?;
+        tables::texts(&path, others, rare)?;
         let quick = ["train.refit=false".to_owned()];
         let risk = learn(plan, &recipes::TEXT, &quick, &folder, &path, &Silent)?;
         let signals = learn(plan, &recipes::SIGNALS, &quick, &folder, &path, &Silent)?;

@@ -101,11 +101,8 @@ pub(super) struct Author {
 
 /// One writer's habits.
 struct Hand {
-    boss: String,
-    team: String,
-    peer: String,
-    work: String,
-    time: String,
+    /// What stands for each slot, the slot in its braces.
+    slots: Vec<(String, String)>,
     typo_share: f64,
     uses_slang: bool,
     is_lower_case: bool,
@@ -304,19 +301,15 @@ impl Author {
     }
 
     fn hand(&self, domain: Domain, draw: &mut Draw) -> Hand {
-        let slot = |name: &str, draw: &mut Draw| {
-            let by_domain = &self.file.slots[name];
+        let filled = |(name, by_domain): (&String, &BTreeMap<String, Vec<String>>)| {
             let values = by_domain
                 .get(domain.word())
                 .unwrap_or_else(|| &by_domain["all"]);
-            draw.pick(values).clone()
+            (format!("{{{name}}}"), draw.pick(values).clone())
         };
+        let slots = self.file.slots.iter().map(filled).collect();
         Hand {
-            boss: slot("boss", draw),
-            team: slot("team", draw),
-            peer: slot("peer", draw),
-            work: slot("work", draw),
-            time: slot("time", draw),
+            slots,
             typo_share: [0.0, 0.03, 0.08][draw.weighted(&[0.6, 0.3, 0.1])],
             uses_slang: draw.chance(0.25),
             is_lower_case: draw.chance(0.4),
@@ -378,17 +371,11 @@ impl Hand {
         if !sentence.contains('{') {
             return sentence.to_owned();
         }
-        [
-            ("{boss}", &self.boss),
-            ("{team}", &self.team),
-            ("{peer}", &self.peer),
-            ("{work}", &self.work),
-            ("{time}", &self.time),
-        ]
-        .iter()
-        .fold(sentence.to_owned(), |text, (slot, value)| {
-            text.replace(slot, value)
-        })
+        self.slots
+            .iter()
+            .fold(sentence.to_owned(), |text, (slot, value)| {
+                text.replace(slot, value)
+            })
     }
 
     fn joined(&self, parts: &[String], draw: &mut Draw) -> String {
@@ -490,9 +477,9 @@ mod tests {
         for list in lists {
             assert!(list.len() >= RESERVED_EVERY, "{list:?}");
             for phrase in list {
-                let rest = ["{boss}", "{team}", "{peer}", "{work}", "{time}"]
-                    .iter()
-                    .fold(phrase.clone(), |text, slot| text.replace(slot, ""));
+                let rest = author.file.slots.keys().fold(phrase.clone(), |text, slot| {
+                    text.replace(&format!("{{{slot}}}"), "")
+                });
                 assert!(!rest.contains(['{', '}']), "{phrase}");
             }
         }

@@ -6,6 +6,8 @@ use crate::hseg::survey::{Category, Domain};
 
 /// Streams below this number belong to organizations, those from it on to records.
 pub(super) const STREAMS: u64 = 1 << 32;
+/// Streams of texts that belong to no record.
+pub(super) const TEXT_STREAMS: u64 = 1 << 48;
 /// Spread of the climate.
 pub(super) const CLIMATE_SIGMA: f64 = 0.55;
 /// Spread of the culture around it, by category.

@@ -4,11 +4,12 @@ use super::TrainingError;
 use crate::hseg::aggregate::{Aggregate, Member};
 use crate::hseg::features::{Features, TextOutputs};
 use crate::hseg::generate::{
-    Generated, Generator, OrganizationOutcome, Record, Truth, organization_outcome,
+    Generated, Generator, OrganizationOutcome, Record, TextLabel, Truth, organization_outcome,
+    signal_words,
 };
 use crate::hseg::reading::Reader;
 use crate::hseg::score::Score;
-use crate::hseg::survey::Category;
+use crate::hseg::text::TextRisk;
 use crate::table::{Cell, Column, TableError, TableWriter};
 use ombud_learn::progress::Progress;
 use rayon::prelude::*;
@@ -17,6 +18,9 @@ use std::path::Path;
 /// Fewest and most people who answer in a generated organization.
 const MEMBERS: std::ops::Range<u64> = 8..140;
 
+/// One text of the level for so many people.
+const RARE: [(TextRisk, u64); 2] = [(TextRisk::Crisis, 12), (TextRisk::High, 25)];
+
 /// A group of people with what became of it.
 pub(super) struct Group {
     pub(super) id: String,
@@ -24,30 +28,50 @@ pub(super) struct Group {
     pub(super) outcome: OrganizationOutcome,
 }
 
+/// A text with what readers said of it.
+pub(super) type Labelled = (String, TextLabel);
+
+/// Texts of the rare levels, beside those of the people: a model learns little from one text in two hundred.
+pub(super) fn rare_texts(generator: &Generator) -> Vec<Labelled> {
+    let records = generator.options().records;
+    let of_level = |(level, share): (TextRisk, u64)| {
+        let first = level.index() as u64 * records;
+        (first..first + records / share).map(move |index| (level, index))
+    };
+    let wanted: Vec<(TextRisk, u64)> = RARE.into_iter().flat_map(of_level).collect();
+    wanted
+        .into_par_iter()
+        .map(|(level, index)| generator.text_at(level, index))
+        .collect()
+}
+
 /// Open answers with what readers said of them.
 pub(super) fn texts<'a>(
     path: &Path,
     people: impl Iterator<Item = &'a Generated>,
+    rare: &[Labelled],
 ) -> Result<(), TableError> {
     let columns = ["response_id", "text", "text_risk", "text_signals"].map(Column::text);
     let mut table = TableWriter::create(path, columns.to_vec())?;
     for generated in people {
         let record = &generated.record;
-        let (Some(text), Some(label)) = (record.text(), record.label) else {
-            continue;
-        };
-        let signals = Category::ALL
-            .iter()
-            .filter(|it| label.signals[it.index()])
-            .map(|it| it.word());
-        table.write(vec![
-            Cell::Text(record.response_id.clone()),
-            Cell::Text(text),
-            Cell::Text(label.risk.class().to_owned()),
-            Cell::Text(signals.collect::<Vec<_>>().join("|")),
-        ])?;
+        if let (Some(text), Some(label)) = (record.text(), record.label) {
+            table.write(labelled(record.response_id.clone(), text, &label))?;
+        }
+    }
+    for (place, (text, label)) in rare.iter().enumerate() {
+        table.write(labelled(format!("T{:06}", place + 1), text.clone(), label))?;
     }
     table.finish()
+}
+
+fn labelled(id: String, text: String, label: &TextLabel) -> Vec<Cell> {
+    vec![
+        Cell::Text(id),
+        Cell::Text(text),
+        Cell::Text(label.risk.class().to_owned()),
+        Cell::Text(signal_words(&label.signals)),
+    ]
 }
 
 /// People with the text models' outputs and their tier at follow-up.
