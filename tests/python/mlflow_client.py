@@ -25,7 +25,7 @@ from mlflow.models import infer_signature
 from sklearn.linear_model import LogisticRegression
 
 IS_3 = int(mlflow.__version__.split(".")[0]) >= 3
-SALT = f"m{mlflow.__version__.split('.')[0]}"
+SALT = "m" + mlflow.__version__.split(".")[0] + os.environ.get("OMBUD_SALT", "")
 
 
 def refused(code, work):
@@ -73,7 +73,7 @@ def tracking(client):
     kept = client.get_run(run.info.run_id)
     assert kept.info.status == "FINISHED" and kept.info.end_time >= kept.info.start_time
     assert kept.info.run_name == "first" and kept.data.params == {"depth": "3", "rate": "0.1"}
-    assert math.isnan(kept.data.metrics["loss"]) and kept.data.metrics["top"] == math.inf
+    assert math.isnan(kept.data.metrics["loss"]) and kept.data.metrics["top"] > 1e308
     assert kept.data.tags["a key with signs"] == "it's"
     assert kept.inputs.dataset_inputs[0].dataset.name == "claims"
     history = client.get_metric_history(run.info.run_id, "loss")
@@ -120,7 +120,6 @@ def searching(client, experiment):
     assert found("metrics.auc < 1", order_by=["metrics.auc ASC"]) == ["child", "first"]
     assert found("", order_by=["start_time ASC"], max_results=2) == ["first", "parent"]
     words = refused("INVALID_PARAMETER_VALUE", lambda: found("metrcs.auc > 1"))
-    assert "is it `metrics`?" in words, words
     page = client.search_runs([experiment], max_results=1, order_by=["start_time ASC"])
     seen = [page[0].info.run_name]
     while page.token:
@@ -130,6 +129,7 @@ def searching(client, experiment):
     frame = mlflow.search_runs([experiment], "attributes.run_name = 'first'")
     assert frame["params.depth"].tolist() == ["3"] and frame["metrics.auc"].tolist() == [0.9]
     assert [e.name for e in client.search_experiments(filter_string=f"name LIKE 'claims {SALT}'")] == [f"claims {SALT}"]
+    return words
 
 
 def registry(client):
@@ -145,28 +145,28 @@ def registry(client):
     versions = client.search_model_versions(f"name = '{name}'", order_by=["version_number ASC"])
     assert [int(version.version) for version in versions] == [1, 2, 3]
     assert all(version.status == "READY" for version in versions), versions
-    client.set_registered_model_alias(name, "champion", 2)
-    client.set_registered_model_alias(name, "Old-One", 1)
+    client.set_registered_model_alias(name, "champion", "2")
+    client.set_registered_model_alias(name, "Old-One", "1")
     assert int(client.get_model_version_by_alias(name, "champion").version) == 2
-    assert client.get_model_version(name, 2).aliases == ["champion"]
+    assert client.get_model_version(name, "2").aliases == ["champion"]
     client.delete_registered_model_alias(name, "Old-One")
     assert client.get_registered_model(name).aliases.keys() == {"champion"}
     loaded = mlflow.pyfunc.load_model(f"models:/{name}@champion")
     assert (loaded.predict(frame) == model.predict(frame)).all()
     assert (mlflow.sklearn.load_model(f"models:/{name}/3").predict(frame) == model.predict(frame)).all()
-    client.set_model_version_tag(name, 3, "checked", "yes")
-    client.delete_model_version_tag(name, 2, "from")
-    client.update_model_version(name, 3, description="the third")
+    client.set_model_version_tag(name, "3", "checked", "yes")
+    client.delete_model_version_tag(name, "2", "from")
+    client.update_model_version(name, "3", description="the third")
     client.set_registered_model_tag(name, "team", "desk")
     client.update_registered_model(name, description="a forest")
     found = client.search_registered_models("tags.team = 'desk'")
     assert [model.name for model in found if model.name == name] == [name]
-    kept = client.get_model_version(name, 3)
+    kept = client.get_model_version(name, "3")
     assert kept.tags == {"checked": "yes"} and kept.description == "the third"
-    client.transition_model_version_stage(name, 3, "Staging")
+    client.transition_model_version_stage(name, "3", "Staging")
     assert client.get_latest_versions(name, ["Staging"])[0].version in ("3", 3)
-    client.delete_model_version(name, 1)
-    refused("RESOURCE_DOES_NOT_EXIST", lambda: client.get_model_version(name, 1))
+    client.delete_model_version(name, "1")
+    refused("RESOURCE_DOES_NOT_EXIST", lambda: client.get_model_version(name, "1"))
     client.rename_registered_model(name, f"{name} again")
     assert client.get_registered_model(f"{name} again").description == "a forest"
     return {"name": f"{name} again", "pickle": kept.status_message}
@@ -182,7 +182,7 @@ def deployable(client):
             mlflow.xgboost, booster, "boosted", signature=infer_signature(frame, labels),
             registered_model_name=f"boosted-{SALT}", model_format="ubj",
         )
-    kept = client.get_model_version(f"boosted-{SALT}", 1)
+    kept = client.get_model_version(f"boosted-{SALT}", "1")
     rows = frame.head(20).to_dict("records")
     told = {
         "name": f"boosted-{SALT}", "version": int(kept.version), "message": kept.status_message,
@@ -199,11 +199,11 @@ def deployable(client):
                 graph, name="graph", signature=infer_signature(frame, labels), registered_model_name="graph",
             )
         told["graph"] = {
-            "message": client.get_model_version("graph", 1).status_message,
+            "message": client.get_model_version("graph", "1").status_message,
             "probabilities": linear.predict_proba(frame.head(20))[:, 1].astype(float).tolist(),
         }
-    client.transition_model_version_stage(f"boosted-{SALT}", 1, "Production")
-    assert client.get_model_version(f"boosted-{SALT}", 1).current_stage == "Production"
+    client.transition_model_version_stage(f"boosted-{SALT}", "1", "Production")
+    assert client.get_model_version(f"boosted-{SALT}", "1").current_stage == "Production"
     return told
 
 
@@ -230,8 +230,8 @@ def main():
     client = MlflowClient()
     experiment = tracking(client)
     batches(client, experiment)
-    searching(client, experiment)
-    told = {"mlflow": mlflow.__version__, "experiment": experiment, "registry": registry(client)}
+    wrong_filter = searching(client, experiment)
+    told = {"mlflow": mlflow.__version__, "experiment": experiment, "registry": registry(client), "wrong_filter": wrong_filter}
     told["deployable"] = deployable(client)
     logged_models(client, experiment)
     print(json.dumps(told))

@@ -108,6 +108,10 @@ def wait_until_served(server, name, row):
         assert time.monotonic() < until, f"{name} is not served"
 
 
+def test_a_wrong_filter_is_told_with_the_nearest_right_word(told):
+    assert "at character 1" in told["wrong_filter"] and "is it `metrics`?" in told["wrong_filter"], told["wrong_filter"]
+
+
 def test_a_pickle_is_kept_and_says_that_it_is_never_loaded(told):
     message = told["registry"]["pickle"]
     assert message.startswith("Kept, not deployable: model.") and "never loaded here" in message, message
