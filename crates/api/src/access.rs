@@ -161,6 +161,8 @@ pub const RIGHTS: &[Grant] = &[
 pub enum Access {
     /// Anybody.
     Public,
+    /// Anybody, and nothing of where they come from is kept, not even when they are refused.
+    Anonymous,
     /// Anybody who is known.
     Known,
     /// Those who have a right.
@@ -386,6 +388,7 @@ A key can be narrowed further to some models and environments.
 fn needs(access: Access) -> String {
     match access {
         Access::Public => "nothing".to_owned(),
+        Access::Anonymous => "nothing, and keeps nothing of where its callers come from".to_owned(),
         Access::Known => "any role".to_owned(),
         Access::Needs(right) => format!("`{}`", right.grant().name),
     }

@@ -124,7 +124,7 @@ fn share(operation: &mut Operation, access: Option<Access>, dialect: Dialect) {
         .entry("default".to_owned())
         .or_insert(RefOr::T(refused));
     let needs = match access {
-        None | Some(Access::Public) => return,
+        None | Some(Access::Public | Access::Anonymous) => return,
         Some(Access::Known) => "any role".to_owned(),
         Some(Access::Needs(right)) => {
             let grant = right.grant();

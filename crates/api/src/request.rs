@@ -3,10 +3,11 @@
 //! [`surround`] is the outermost layer. It alone tells a refusal, because it alone knows the request's id and the dialect of
 //! its path, and it alone decides what a browser may do with an answer. [`admit`] bounds how many requests are at work and how long.
 
-use crate::access::Caller;
+use crate::access::{Access, Caller};
 use crate::dialect::Dialect;
 use crate::house::{House, Noted};
 use crate::refusal::{Code, Refusal};
+use crate::routes::access_of;
 use crate::time::now_us;
 use crate::traces::{Span, TraceParent};
 use axum::body::Body;
@@ -41,6 +42,16 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// The same moment without anything that leads to whoever asked. An id that a proxy gave leads there too.
+    fn nowhere(&self) -> Self {
+        Origin {
+            ip: None,
+            user_agent: None,
+            request_id: Arc::from("withheld"),
+            ..self.clone()
+        }
+    }
+
     /// The client's address as text.
     pub fn ip_text(&self) -> Option<String> {
         self.ip.map(|ip| ip.to_string())
@@ -94,18 +105,22 @@ pub async fn surround(
     let held = house.metrics.in_flight.hold();
     let mut response = next.run(request).await;
     drop(held);
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let access = access_of(house.kits, method.as_str(), route);
+    let is_anonymous = access == Some(Access::Anonymous);
+    let kept = match is_anonymous {
+        true => origin.nowhere(),
+        false => origin.clone(),
+    };
     if let Some(refusal) = response.extensions().get::<Arc<Refusal>>().cloned() {
-        let (caller, pattern) = (
-            noted.caller(),
-            route.as_ref().map_or("none", MatchedPath::as_str),
-        );
+        let caller = noted.caller().filter(|_| !is_anonymous);
         house
-            .note_refusal(caller.map(Arc::as_ref), &origin, pattern, &refusal)
+            .note_refusal(caller.map(Arc::as_ref), &kept, route, &refusal)
             .await;
         let rendered = dialect.tell(&refusal, &origin.request_id);
-        let kept = std::mem::take(response.headers_mut());
+        let headers = std::mem::take(response.headers_mut());
         response = rendered;
-        for (name, value) in &kept {
+        for (name, value) in &headers {
             if name != header::CONTENT_LENGTH && name != header::CONTENT_TYPE {
                 response.headers_mut().append(name, value.clone());
             }
@@ -122,7 +137,6 @@ pub async fn surround(
     if let Ok(id) = HeaderValue::from_str(&origin.request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let took = origin.started.elapsed();
     let status = response.status();
     house
@@ -132,13 +146,13 @@ pub async fn surround(
         .add();
     house.metrics.request_seconds.of(&[route]).time(took);
     if let Some(traces) = &house.traces {
-        let id = &origin.request_id;
-        traces.note(parent.as_ref(), || {
+        let id = &kept.request_id;
+        traces.note(parent.as_ref().filter(|_| !is_anonymous), || {
             Span::ended(method.as_str(), route, status.as_u16(), id, took)
         });
     }
     if house.config.log.requests {
-        let (request_id, status) = (&*origin.request_id, status.as_u16());
+        let (request_id, status) = (&*kept.request_id, status.as_u16());
         tracing::info!(%method, route, status, took_us = took.as_micros() as u64, request_id, "request");
     }
     response

@@ -150,6 +150,19 @@ fn an_invitation_lets_somebody_answer_once_and_leaves_no_trace_of_who_it_was() {
         "used and unknown are told alike"
     );
     assert_eq!(again.status, 409);
+    let tail = office.get("/api/v1/audit/records?limit=500");
+    let refused: Vec<&Value> = tail["records"]
+        .as_array()
+        .expect("records")
+        .iter()
+        .filter(|record| record.to_string().contains("/survey/responses"))
+        .collect();
+    assert!(!refused.is_empty(), "refusals are on record: {tail}");
+    for record in refused {
+        let from = (&record["ip"], &record["user_agent"], &record["principal"]);
+        assert_eq!(from, (&Value::Null, &Value::Null, &Value::Null), "{record}");
+        assert_eq!(record["request_id"], "withheld", "{record}");
+    }
     let told = office.get(&format!("/campaigns/{campaign}"));
     assert_eq!(
         told["responded_at_least"], 5,

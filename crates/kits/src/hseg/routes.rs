@@ -14,7 +14,7 @@ pub mod upload;
 
 use super::keep;
 use super::process;
-use ombud_api::access::Access::{self, Known, Needs, Public};
+use ombud_api::access::Access::{self, Anonymous, Known, Needs};
 use ombud_api::access::Right;
 use ombud_api::kit::{Deed, Kit};
 use ombud_api::request::Origin;
@@ -68,10 +68,10 @@ const ACCESS: &[(&str, &str, Access)] = &[
         "/campaigns/{id}/process",
         Needs(Right::CollectAnswers),
     ),
-    ("GET", "/survey", Public),
-    ("GET", "/survey/page.js", Public),
-    ("GET", "/survey/statements", Public),
-    ("POST", "/survey/responses", Public),
+    ("GET", "/survey", Anonymous),
+    ("GET", "/survey/page.js", Anonymous),
+    ("GET", "/survey/statements", Anonymous),
+    ("POST", "/survey/responses", Anonymous),
     ("POST", "/upload/survey-data", Needs(Right::CollectAnswers)),
     (
         "GET",
@@ -85,7 +85,7 @@ const ACCESS: &[(&str, &str, Access)] = &[
         Needs(Right::SeeCases),
     ),
     ("POST", "/review-cases/{id}/close", Needs(Right::SeeCases)),
-    ("GET", "/help-resources/{country}", Public),
+    ("GET", "/help-resources/{country}", Anonymous),
     (
         "PUT",
         "/help-resources/{country}",
