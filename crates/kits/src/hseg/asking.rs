@@ -113,8 +113,10 @@ impl Models {
             };
             rows.iter().map(row).collect()
         };
-        let risks = self.many(recipes::TEXT.name, asked()).await?;
-        let signals = self.many(recipes::SIGNALS.name, asked()).await?;
+        let (risks, signals) = tokio::try_join!(
+            self.many(recipes::TEXT.name, asked()),
+            self.many(recipes::SIGNALS.name, asked()),
+        )?;
         let answers = rows.iter().zip(risks).zip(&signals);
         answers
             .map(|(((_, text), risk), signals)| text_answer(text, risk, signals))

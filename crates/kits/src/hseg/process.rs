@@ -127,8 +127,10 @@ async fn gather(
         after = Some(last.id);
         done += page.len() as u64;
         chunk(&models, organization, safe, &page, &mut gathered).await?;
-        let message = format!("{done} of {total} responses scored");
-        work.progress(done, total, &message).await?;
+        // How many answered is told in steps of the floor only, so progress is told in hundredths.
+        let percent = done * 100 / total.max(done);
+        let message = format!("{percent} % of the responses scored");
+        work.progress(percent, 100, &message).await?;
     }
     Ok(gathered)
 }

@@ -220,7 +220,7 @@ fn categories(view: &DashboardView) -> String {
     let height = Category::ALL.len() as f64 * 42.0 + 24.0;
     let at = |score: f64| 270.0 + (score - 1.0) / 3.0 * (WIDTH - 320.0);
     let mut html = format!(
-        "<section><h2>Six categories</h2><p class=\"soft\">1 to 4, 4 is healthiest. The dark line is the middle of the other {} organizations here, where there are at least two.</p><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Category scores\">",
+        "<section><h2>Six categories</h2><p class=\"soft\">1 to 4, 4 is healthiest. The upright line is the middle of the other {} organizations here, where there are at least two.</p><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Category scores\">",
         escaped(&view.organization.domain)
     );
     for (place, category) in Category::ALL.into_iter().enumerate() {
