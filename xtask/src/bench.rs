@@ -4,12 +4,12 @@
 //! `docs/benchmarks.md`, between the markers of that benchmark's name.
 
 use std::process::ExitCode;
-use std::{fs, thread};
+use std::{env, fs, thread};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::house::House;
+use crate::house::{BINARY, House};
 
 mod data;
 mod duel;
@@ -44,6 +44,10 @@ pub enum Bench {
     Files,
     /// Serve a forest over HTTP beside FastAPI, MLServer, BentoML and a bare echo
     Serve,
+    /// Answer the Open Inference Protocol beside MLServer and Triton
+    Oip,
+    /// Serve the kit hseg beside FastAPI with XGBoost and scikit-learn, and take in a file of 49,550 responses
+    Hseg,
     /// Log metrics and search runs beside MLflow's own server
     Mlflow,
     /// Quality on the data sets of ../shared/data beside the scikit-learn references
@@ -61,6 +65,8 @@ impl Bench {
             Self::Cluster => "cluster",
             Self::Files => "files",
             Self::Serve => "serve",
+            Self::Oip => "oip",
+            Self::Hseg => "hseg",
             Self::Mlflow => "mlflow",
             Self::Quality => "quality",
         }
@@ -77,9 +83,15 @@ pub fn run(bench: Bench, rounds: usize, house: &House) -> Result<ExitCode> {
         Bench::Cluster => duel::run(&topics::CLUSTER, rounds.max(1), house)?,
         Bench::Files => files::run(rounds.max(1), house)?,
         Bench::Serve => serve::run(rounds.max(1), house)?,
+        Bench::Oip => serve::oip::run(rounds.max(1), house)?,
+        Bench::Hseg => serve::hseg::run(rounds.max(1), house)?,
         Bench::Mlflow => mlflow::run(rounds.max(1), house)?,
         Bench::Quality => quality::run(house)?,
     };
+    if env::var_os(BINARY).is_some() {
+        let note = format!("Our side was the binary that `{BINARY}` names.");
+        report.notes.push(note);
+    }
     report.notes.push(machine());
     println!("\n{}", report.to_markdown());
     keep(house, bench.name(), &report)?;

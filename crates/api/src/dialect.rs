@@ -96,7 +96,7 @@ impl Dialect {
                 said(code.inference(), "application/json", body)
             }
             Dialect::Mlflow => {
-                let (name, status) = code.mlflow();
+                let (name, status) = refusal.mlflow();
                 let told = MlflowError {
                     error_code: name.to_owned(),
                     message: refusal.sentence(),

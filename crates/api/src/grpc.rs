@@ -65,6 +65,7 @@ pub struct Calling {
     /// Nobody, where a method is public.
     pub caller: Option<Known>,
     pub origin: Origin,
+    pub method: &'static str,
     pub started: Instant,
 }
 
@@ -116,7 +117,7 @@ async fn call(
     Path(method): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let Some((_, access)) = ACCESS.iter().find(|(name, _)| *name == method) else {
+    let Some((method, access)) = ACCESS.iter().find(|(name, _)| *name == method) else {
         return Err(Refusal::new(
             Code::Unsupported,
             format!("{method} is not done here"),
@@ -135,10 +136,11 @@ async fn call(
         house,
         caller,
         origin,
+        method,
         started: Instant::now(),
     };
     let request = Request::from_parts(parts, body);
-    Ok(match method.as_str() {
+    Ok(match *method {
         "ServerLive" => unary(calling, request, |c, m: ServerLiveRequest| c.server_live(m)).await,
         "ServerReady" => {
             unary(calling, request, |c, m: ServerReadyRequest| {
@@ -245,10 +247,13 @@ where
         futures_util::future::BoxFuture<'static, Result<tonic::Response<bytes::Bytes>, Status>>;
 
     fn call(&mut self, request: tonic::Request<M>) -> Self::Future {
-        let answer = (self.answer)(self.calling.clone(), request.into_inner());
+        let calling = self.calling.clone();
+        let answer = (self.answer)(calling.clone(), request.into_inner());
         Box::pin(async move {
-            let told = answer.await.map_err(Status::from)?;
-            Ok(tonic::Response::new(told.encode_to_vec().into()))
+            match answer.await {
+                Ok(told) => Ok(tonic::Response::new(told.encode_to_vec().into())),
+                Err(refusal) => Err(calling.turned_away(refusal).await),
+            }
         })
     }
 }
@@ -262,6 +267,20 @@ impl Calling {
                 "this method needs somebody who is known",
             )
         })
+    }
+
+    /// A refusal as gRPC tells it, on record as one over HTTP is: what surrounds requests sees none that a message was read for.
+    async fn turned_away(&self, refusal: Refusal) -> Status {
+        self.note(&refusal).await;
+        Status::from(refusal)
+    }
+
+    async fn note(&self, refusal: &Refusal) {
+        let route = format!("/{SERVICE}/{}", self.method);
+        let caller = self.caller.as_deref();
+        self.house
+            .note_refusal(caller, &self.origin, &route, refusal)
+            .await;
     }
 }
 

@@ -69,6 +69,8 @@ macro_rules! codes {
 }
 
 // Name, HTTP status, gRPC code; the status where inference is spoken; the name and status where MLflow is; title.
+// MLflow's clients try again for minutes after 500, 502, 503 and 504. What would fail again is told by others: a caller's
+// mistake by a 4xx, ours by 501, which they take as final and which a monitor still counts as ours.
 codes! {
     /// The request's body, query or path cannot be read at all: it is no JSON, a field has the wrong type, or a name is
     /// none. Read `detail`, mend the request, send it again.
@@ -91,7 +93,7 @@ codes! {
     /// The path exists and does not take this method. `Allow` lists those it takes.
     MethodNotAllowed: "method-not-allowed", 405, Unimplemented, 405, "BAD_REQUEST", 405, "This path does not take this method";
     /// It exists already, changed meanwhile, or is in a state that does not allow this.
-    Conflict: "conflict", 409, AlreadyExists, 409, "RESOURCE_ALREADY_EXISTS", 400, "It is not in a state that allows this";
+    Conflict: "conflict", 409, AlreadyExists, 409, "INVALID_STATE", 400, "It is not in a state that allows this";
     /// The same `Idempotency-Key` came with another request before. Use a new key for a new request.
     IdempotencyConflict: "idempotency-conflict", 409, FailedPrecondition, 409, "RESOURCE_CONFLICT", 409, "This key was used for another request";
     /// The version did not pass a gate of its recipe. `detail` has the numbers. Train a better one, or let an admin deploy
@@ -102,13 +104,13 @@ codes! {
     /// The body is not of a type that this path reads. Send `Content-Type: application/json`.
     UnsupportedMediaType: "unsupported-media-type", 415, InvalidArgument, 415, "BAD_REQUEST", 415, "The body's type is not read here";
     /// Well-formed, and nothing that this server or this model does.
-    Unsupported: "unsupported", 422, Unimplemented, 501, "NOT_IMPLEMENTED", 501, "This is not done here";
+    Unsupported: "unsupported", 422, Unimplemented, 501, "NOT_IMPLEMENTED", 400, "This is not done here";
     /// More requests than your limit allows. `Retry-After` says when to go on, `RateLimit` what is left.
     RateLimited: "rate-limited", 429, ResourceExhausted, 429, "REQUEST_LIMIT_EXCEEDED", 429, "Too many requests";
     /// What is stored is damaged or was tampered with. Nothing was answered from it. Tell whoever runs this server.
-    Corrupt: "corrupt", 500, DataLoss, 500, "DATA_LOSS", 500, "What is stored is damaged";
+    Corrupt: "corrupt", 500, DataLoss, 500, "DATA_LOSS", 501, "What is stored is damaged";
     /// A mistake of ours. The log has it under the request's id.
-    Internal: "internal", 500, Internal, 500, "INTERNAL_ERROR", 500, "A mistake of ours";
+    Internal: "internal", 500, Internal, 500, "INTERNAL_ERROR", 501, "A mistake of ours";
     /// As much is being done as can be done at once. Try again after `Retry-After`.
     Busy: "busy", 503, Unavailable, 503, "TEMPORARILY_UNAVAILABLE", 503, "Too much at once";
     /// The decision's record could not be made durable, so the decision was not given. Try again after `Retry-After`;
@@ -151,6 +153,7 @@ struct Told {
     retry_after: Option<Duration>,
     headers: Vec<(&'static str, String)>,
     is_recorded: bool,
+    is_name_taken: bool,
 }
 
 /// What a caller reads, as `application/problem+json` (RFC 9457).
@@ -203,6 +206,7 @@ impl Refusal {
             retry_after: None,
             headers: Vec::new(),
             is_recorded: false,
+            is_name_taken: false,
         }))
     }
 
@@ -247,6 +251,21 @@ impl Refusal {
     /// Whether the ledger has it already.
     pub fn is_recorded(&self) -> bool {
         self.0.is_recorded
+    }
+
+    /// Says that what was to be made is there already.
+    fn name_taken(mut self) -> Self {
+        self.0.is_name_taken = true;
+        self
+    }
+
+    /// The name and the HTTP status where MLflow's protocol is spoken. Its clients go on after a name that is taken, and must
+    /// not after another conflict.
+    pub fn mlflow(&self) -> (&'static str, u16) {
+        if self.0.is_name_taken {
+            return ("RESOURCE_ALREADY_EXISTS", 400);
+        }
+        self.code().mlflow()
     }
 
     /// Says which row of several it is about, counted from 0.
@@ -397,6 +416,9 @@ impl From<ombud_store::Error> for Refusal {
         let refusal = match &error {
             ombud_store::Error::IdempotencyMismatch { .. } => {
                 Refusal::new(Code::IdempotencyConflict, error.to_string())
+            }
+            ombud_store::Error::Exists { .. } => {
+                Refusal::of_class(error.class(), &error).name_taken()
             }
             _ => Refusal::of_class(error.class(), &error),
         };

@@ -7,6 +7,7 @@
 use crate::refusal::{Code, Refusal};
 use crate::time::now_us;
 use ombud_ledger::Tenant;
+use ombud_ops::warm::Warm;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -189,6 +190,32 @@ impl Statistics {
             return None;
         }
         Some(Arc::clone(all.entry(key).or_default()))
+    }
+}
+
+/// Writes how long versions took to be put to work; one that is at work in several places tells its longest.
+pub fn write_loads<'w>(text: &mut String, at_work: impl IntoIterator<Item = &'w Warm>) {
+    let mut longest: BTreeMap<(String, String), Duration> = BTreeMap::new();
+    for warm in at_work {
+        let place = (
+            warm.registered.model.to_string(),
+            warm.registered.version.to_string(),
+        );
+        let took = warm.took.verify + warm.took.build + warm.took.warm;
+        let known = longest.entry(place).or_default();
+        *known = took.max(*known);
+    }
+    let name = "nv_model_load_duration_secs";
+    let _ = writeln!(
+        text,
+        "# HELP {name} Time of reading, building and trying a version.\n# TYPE {name} gauge"
+    );
+    for ((model, version), took) in longest {
+        let seconds = took.as_secs_f64();
+        let _ = writeln!(
+            text,
+            "{name}{{model=\"{model}\",version=\"{version}\"}} {seconds}"
+        );
     }
 }
 

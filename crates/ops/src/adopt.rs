@@ -53,7 +53,8 @@ struct Found {
 #[derive(Debug, Default)]
 struct Look {
     models: Vec<Found>,
-    pickle: Option<String>,
+    /// The first file that only Python reads, and why it stays unread here.
+    python: Option<(String, &'static str)>,
     files: usize,
 }
 
@@ -231,11 +232,19 @@ fn note(look: &mut Look, path: FilePath, name: String, depth: usize) {
             format,
             depth,
         });
-    } else if matches!(
-        ending,
-        "pkl" | "pickle" | "joblib" | "cloudpickle" | "dill" | "skops" | "pt" | "pth"
-    ) {
-        look.pickle.get_or_insert(name);
+    } else if let Some(reason) = unread(ending) {
+        look.python.get_or_insert((name, reason));
+    }
+}
+
+/// Why a file of this ending is never read here.
+fn unread(ending: &str) -> Option<&'static str> {
+    match ending {
+        "pkl" | "pickle" | "joblib" | "cloudpickle" | "dill" | "pt" | "pth" => {
+            Some("may run code when it is opened")
+        }
+        "skops" => Some("rebuilds Python objects, which only Python can"),
+        _ => None,
     }
 }
 
@@ -247,10 +256,10 @@ fn choose(look: &Look) -> std::result::Result<&Found, String> {
         .iter()
         .filter(|found| Some(found.depth) == nearest)
         .collect();
-    match (near.as_slice(), &look.pickle) {
+    match (near.as_slice(), &look.python) {
         ([one], _) => Ok(one),
-        ([], Some(pickle)) => Err(format!(
-            "Kept, not deployable: {pickle} may run code when it is opened, so it is stored and never loaded here. Clients can \
+        ([], Some((name, reason))) => Err(format!(
+            "Kept, not deployable: {name} {reason}, so it is stored and never loaded here. Clients can \
              load it. To serve the model, log it as ONNX (mlflow.onnx.log_model) or in XGBoost's or LightGBM's own format."
         )),
         ([], None) => Err(
@@ -337,7 +346,7 @@ mod tests {
         }
         match choose(&look) {
             Ok(found) => format!("{} {}", found.format.word(), found.path.as_str()),
-            Err(message) => message.split('.').next().unwrap_or_default().to_owned(),
+            Err(message) => message.split(". ").next().unwrap_or_default().to_owned(),
         }
     }
 
@@ -353,6 +362,8 @@ mod tests {
             "LightGBM model.lgb"
         );
         assert!(chosen(&["model.pkl", "MLmodel"]).starts_with("Kept, not deployable: model"));
+        assert!(chosen(&["model.pkl"]).contains("model.pkl may run code when it is opened"));
+        assert!(chosen(&["model.skops"]).contains("model.skops rebuilds Python objects"));
         assert!(chosen(&["a.onnx", "b.onnx"]).contains("several models"));
         assert_eq!(
             chosen(&["model.onnx", "code/other.onnx"]),

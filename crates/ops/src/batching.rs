@@ -90,6 +90,12 @@ impl Batcher {
 
     /// Answers a row together with others.
     pub async fn ask(&self, row: Row, explain: bool) -> Result<Computed> {
+        let answered = self.put(row, explain)?;
+        answered.await.map_err(|_| Error::Interrupted)?
+    }
+
+    /// Puts a row into the queue.
+    fn put(&self, row: Row, explain: bool) -> Result<oneshot::Receiver<Result<Computed>>> {
         let (reply, answered) = oneshot::channel();
         let question = Question {
             row,
@@ -102,7 +108,7 @@ impl Batcher {
             },
             mpsc::error::TrySendError::Closed(_) => Error::Interrupted,
         })?;
-        answered.await.map_err(|_| Error::Interrupted)?
+        Ok(answered)
     }
 }
 
@@ -254,10 +260,10 @@ mod tests {
 
     impl Doubling {
         fn score(&self, numbers: &[f64], scores: &mut [f64]) {
+            self.together.lock().unwrap().push(numbers.len());
             while self.is_shut.load(Ordering::Acquire) {
                 std::thread::yield_now();
             }
-            self.together.lock().unwrap().push(numbers.len());
             assert!(!numbers.contains(&BAD), "on purpose");
             let doubled = numbers.iter().map(|number| 2.0 * number);
             scores
@@ -268,7 +274,7 @@ mod tests {
     }
 
     struct Bench {
-        batcher: Arc<Batcher>,
+        batcher: Batcher,
         model: Arc<Model>,
         together: Arc<Mutex<Vec<usize>>>,
         is_shut: Arc<AtomicBool>,
@@ -283,7 +289,7 @@ mod tests {
             let model = Arc::new(model.unwrap());
             // One core, so that a batch is answered before the next begins.
             let pool = Arc::new(Pool::with(1, 8));
-            let batcher = Arc::new(Batcher::start(Arc::clone(&model), pool, how));
+            let batcher = Batcher::start(Arc::clone(&model), pool, how);
             Bench {
                 batcher,
                 model,
@@ -297,9 +303,10 @@ mod tests {
                 .model
                 .row(format!("{{\"x\": {number}}}").as_bytes())
                 .unwrap();
-            let batcher = Arc::clone(&self.batcher);
+            // In the queue before this returns, so that tests know who stands before whom.
+            let answered = self.batcher.put(row, false);
             tokio::spawn(async move {
-                let computed = batcher.ask(row, false).await?;
+                let computed = answered?.await.map_err(|_| Error::Interrupted)??;
                 match computed.answer.prediction {
                     Prediction::Number { value, .. } => Ok(value),
                     other => panic!("{other:?}"),
@@ -307,9 +314,16 @@ mod tests {
             })
         }
 
-        /// Waits until so many rows left the queue or stand in it.
-        async fn until_free(&self, free: usize) {
-            while self.batcher.queue.capacity() != free {
+        /// Waits until the task took what is in the queue.
+        async fn until_taken(&self) {
+            while self.batcher.queue.capacity() != self.batcher.queue.max_capacity() {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        /// Waits until the engine works on the first batch.
+        async fn until_held(&self) {
+            while self.together().is_empty() {
                 tokio::task::yield_now().await;
             }
         }
@@ -346,11 +360,13 @@ mod tests {
     /// One row holds the engine; the others are asked one after the other and wait in the queue.
     async fn held(bench: &Bench, numbers: &[f64]) -> Vec<tokio::task::JoinHandle<Result<f64>>> {
         let mut asked = vec![bench.ask(1.0)];
-        bench.until_free(SMALL.waiting_max).await;
+        bench.until_held().await;
         for (place, number) in numbers.iter().enumerate() {
             asked.push(bench.ask(*number));
-            // The first of them is taken by the task, which waits with it for the core.
-            bench.until_free(SMALL.waiting_max - place).await;
+            if place == 0 {
+                // The task waits with it for the core; whoever comes after stays in the queue.
+                bench.until_taken().await;
+            }
         }
         asked
     }

@@ -1,17 +1,22 @@
 //! Outcomes: what really happened, joined to the decision it is about.
 //!
 //! The decision is named by its id, or by the person, the model and a time. What a late, repeated or contradicting report
-//! becomes is the store's ([`ombud_store::outcome`]); that it came is on record.
+//! becomes is the store's ([`ombud_store::outcome`]); that it came is on record. What happened is told in the words of the
+//! version that decided ([`value`]).
+
+mod value;
 
 use crate::error::{Error, Result};
 use crate::ops::{Caller, Ops};
 use crate::perform::new_id;
-use ombud_core::ModelName;
+use ombud_core::task::Outputs;
+use ombud_core::{ModelName, Version};
 use ombud_ledger::reader::Query;
 use ombud_ledger::record::Record;
 use ombud_ledger::{Kind, RecordId, Subject, Tenant};
 use ombud_store::Environment;
 use ombud_store::outcome::{FreeText, Kept, NewOutcome};
+use serde::Deserialize;
 use serde_json::json;
 
 /// Reports that may come at once.
@@ -60,10 +65,13 @@ impl Ops {
             .zip(record.version)
             .ok_or_else(no_decision)?;
         let environment = record.environment.as_deref().ok_or_else(no_decision)?;
+        let outputs = self.outputs(tenant, &model, version).await?;
+        let value = value::in_words_of(&outputs, report.value)
+            .map_err(|fault| Error::Refused(fault.into()))?;
         let now_us = self.now_us();
         let outcome = NewOutcome {
             decision: id,
-            value: report.value,
+            value,
             note: report.note,
             model: model.clone(),
             version,
@@ -104,6 +112,28 @@ impl Ops {
             taken.push(self.report(tenant, caller, report).await);
         }
         Ok(taken)
+    }
+
+    /// What the answers of a version are made of.
+    async fn outputs(
+        &self,
+        tenant: &Tenant,
+        model: &ModelName,
+        version: Version,
+    ) -> Result<Outputs> {
+        /// The part of a manifest that is looked at.
+        #[derive(Deserialize)]
+        struct Manifest {
+            outputs: Outputs,
+        }
+        if let Some(warm) = self.routing().find(tenant, model, version) {
+            return Ok(warm.model.manifest().outputs.clone());
+        }
+        let store = &self.shared.registry.store;
+        let text = store.manifest(tenant, model, version).await?;
+        let unreadable = |_| ombud_store::Error::Unreadable { what: "manifest" };
+        let manifest: Manifest = serde_json::from_str(&text).map_err(unreadable)?;
+        Ok(manifest.outputs)
     }
 
     /// The decision that a report means.

@@ -151,6 +151,14 @@ impl Routing {
         found
     }
 
+    /// Every version that is at hand here, whoever's it is. For operators of the house.
+    pub fn all_warm(&self) -> Vec<Arc<Warm>> {
+        let table = self.table();
+        let live = table.live.values();
+        live.flat_map(|live| live.versions.values().map(Arc::clone))
+            .collect()
+    }
+
     /// What could not be put to work here and why, by `tenant/model/environment`. For operators of the house.
     pub fn failures(&self) -> BTreeMap<String, String> {
         self.table().failures.clone()
@@ -270,7 +278,13 @@ impl Routing {
         })
     }
 
-    fn find(&self, tenant: &Tenant, model: &ModelName, version: Version) -> Option<Arc<Warm>> {
+    /// A version that is at hand here, in whatever environment.
+    pub(crate) fn find(
+        &self,
+        tenant: &Tenant,
+        model: &ModelName,
+        version: Version,
+    ) -> Option<Arc<Warm>> {
         let table = self.table();
         let theirs = table
             .live

@@ -201,6 +201,8 @@ create table store_listed_versions (
     run_link text,
     -- The id of the logged model that it was registered from.
     logged_model text,
+    -- The folder of its files, when they are here. As long as it is listed, clients cannot change what lies there.
+    files text,
     description text not null,
     user_name text not null,
     status text not null,
@@ -213,6 +215,7 @@ create table store_listed_versions (
     constraint store_listed_versions_number primary key (tenant, model, version),
     constraint store_listed_versions_model foreign key (tenant, model) references store_models (tenant, name)
 );
+create index store_listed_versions_by_files on store_listed_versions (tenant, files);
 insert into store_listed_versions (tenant, model, version, source, description, user_name, status, status_message, stage,
     created_us, changed_us)
     select tenant, model, version, '', '', registered_by, 'READY', '', 'None', registered_us, registered_us

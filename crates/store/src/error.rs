@@ -1,5 +1,6 @@
 //! Everything that can go wrong here, with whose mistake it was.
 
+use crate::depot::FilePath;
 use crate::environment::Environment;
 use crate::tracking::FilterError;
 use ombud_core::{Class, Digest, ModelName, Version};
@@ -90,6 +91,15 @@ pub enum Error {
         "version {version} of {model} has answered, and the ledger needs it; archive it instead"
     )]
     NeededByLedger { model: ModelName, version: Version },
+    #[error(
+        "{:?} belongs to version {version} of the registered model {name}, whose files stay as they were registered",
+        .path.as_str()
+    )]
+    FilesHeld {
+        path: FilePath,
+        name: String,
+        version: Version,
+    },
     #[error("{model} asks other models first that are not registered: {stages}")]
     StagesAbsent { model: ModelName, stages: String },
     #[error("version {version} of {model} is a stage of version {by_version} of {by}")]
@@ -155,6 +165,7 @@ impl Error {
             | Error::Archived { .. }
             | Error::Deployed { .. }
             | Error::NeededByLedger { .. }
+            | Error::FilesHeld { .. }
             | Error::StagesAbsent { .. }
             | Error::IsStage { .. }
             | Error::Moved { .. }

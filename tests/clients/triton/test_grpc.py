@@ -5,6 +5,7 @@ import queue
 import grpc
 import numpy as np
 import pytest
+import requests
 import tritonclient.grpc as client
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -72,6 +73,25 @@ def test_refusals_have_the_codes_of_grpc(triton, house):
         with pytest.raises(InferenceServerException) as refused:
             triton.infer(model, [matrix(1)], headers=headers)
         assert code in refused.value.status(), refused.value
+
+
+def refusals(house):
+    """How often each route was turned away, whoever called; further ones of a minute are counted together later."""
+    answer = requests.get(f"{house.url}/api/v1/audit/records?kind=refused&limit=1000", headers=house.headers("auditor"))
+    assert answer.status_code == 200, answer.text
+    return [record["detail"]["route"] for record in answer.json()["records"] if "route" in (record.get("detail") or {})]
+
+
+def test_whoever_is_turned_away_is_on_record(house):
+    with client.InferenceServerClient(house.address) as triton:
+        headers = house.headers("auditor")
+        with pytest.raises(InferenceServerException):
+            triton.load_model(SEGMENTS, headers=headers)
+        with pytest.raises(InferenceServerException):
+            triton.get_model_metadata("nothing", headers=headers)
+    routes = refusals(house)
+    assert "/inference.GRPCInferenceService/{method}" in routes
+    assert "/inference.GRPCInferenceService/ModelMetadata" in routes
 
 
 def test_a_key_as_metadata_of_its_own_name(triton, house):

@@ -15,7 +15,7 @@ SERIES = [
     "nv_inference_request_success", "nv_inference_request_failure", "nv_inference_count", "nv_inference_exec_count",
     "nv_inference_request_duration_us", "nv_inference_queue_duration_us", "nv_inference_compute_input_duration_us",
     "nv_inference_compute_infer_duration_us", "nv_inference_compute_output_duration_us", "nv_inference_pending_request_count",
-    "nv_cache_num_hits_per_model", "nv_cache_num_misses_per_model",
+    "nv_cache_num_hits_per_model", "nv_cache_num_misses_per_model", "nv_model_load_duration_secs",
 ]
 
 

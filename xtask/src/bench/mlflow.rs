@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,6 @@ use crate::command;
 use crate::house::House;
 
 const REQUIREMENTS: &str = "tests/python/mlflow3.txt";
-/// Names a binary of ours that is built already.
-const BINARY: &str = "OMBUD_BENCH_BINARY";
 /// Metrics that are logged, one by one and by a thousand at once.
 const METRICS: usize = 10_000;
 const METRICS_SINGLY: usize = 300;
@@ -59,7 +57,7 @@ const MEASURES: [(&str, f64); 5] = [
 ];
 
 pub fn run(rounds: usize, house: &House) -> Result<Report> {
-    let binary = binary(house)?;
+    let binary = house.ombud()?;
     let python = python::ready_for(house, "mlflow3-venv", &house.root.join(REQUIREMENTS))?;
     let folder = house.target.join("bench-mlflow");
     // A server that finds its own old rows would be measured over them.
@@ -79,23 +77,7 @@ pub fn run(rounds: usize, house: &House) -> Result<Report> {
     for side in &mut sides {
         side.memory_mb = resident_mb(side.child.id())?;
     }
-    let mut report = report(&sides, rounds);
-    if std::env::var_os(BINARY).is_some() {
-        report
-            .notes
-            .push(format!("Our side was the binary that `{BINARY}` names."));
-    }
-    Ok(report)
-}
-
-fn binary(house: &House) -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os(BINARY) {
-        return Ok(PathBuf::from(named));
-    }
-    let mut build = house.cargo();
-    build.args(["build", "--release", "--locked", "--bin", "ombud"]);
-    command::run(&mut build)?;
-    Ok(house.target.join("release/ombud"))
+    Ok(report(&sides, rounds))
 }
 
 fn ours(binary: &Path, folder: &Path) -> Result<Side> {

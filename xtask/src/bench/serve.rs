@@ -3,7 +3,9 @@
 //! All servers run at once and idle while another is asked. Before anything is timed every one must answer the same
 //! questions with the same class. [`targets`] starts them, [`load`] asks.
 
+pub mod hseg;
 mod load;
+pub mod oip;
 mod targets;
 
 use std::fs;

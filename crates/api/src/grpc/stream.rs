@@ -59,7 +59,7 @@ impl StreamingService<ModelInferRequest> for Questions {
 async fn answer(calling: &Calling, question: ModelInferRequest) -> Result<Bytes, Status> {
     let is_mlserver = speaks_mlserver(&calling.house, &question);
     let (id, model_name) = (question.id.clone(), question.model_name.clone());
-    // One stream holds one place for requests; each of its questions is a request of its own.
+    // An open stream holds no place for requests; each of its questions does while it is answered.
     let _place = calling.house.places.acquire().await;
     let calling = Calling {
         started: Instant::now(),
@@ -67,9 +67,12 @@ async fn answer(calling: &Calling, question: ModelInferRequest) -> Result<Bytes,
     };
     let paid = calling.pay_for_question().await;
     let told = match paid {
-        Ok(()) => calling.model_infer(question).await,
+        Ok(()) => calling.clone().model_infer(question).await,
         Err(refusal) => Err(refusal),
     };
+    if let Err(refusal) = &told {
+        calling.note(refusal).await;
+    }
     let message = match (told, is_mlserver) {
         (Ok(told), true) => told.encode_to_vec(),
         (Err(refusal), true) => return Err(refusal.into()),

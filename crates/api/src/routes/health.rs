@@ -3,6 +3,7 @@
 use crate::house::House;
 use crate::machine;
 use crate::metrics;
+use crate::statistics;
 use crate::time::{now_us, text};
 use axum::Json;
 use axum::extract::State;
@@ -98,6 +99,8 @@ async fn counted(State(house): State<House>) -> Response {
     ];
     let mut text = house.metrics.write(&gauges);
     house.statistics.write(&mut text);
+    let at_work = house.ops.routing().all_warm();
+    statistics::write_loads(&mut text, at_work.iter().map(AsRef::as_ref));
     machine::write(&mut text);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }

@@ -190,6 +190,7 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ("GET", "/api/2.0/mlflow-artifacts/artifacts/{*path}", SEE),
     ("PUT", "/api/2.0/mlflow-artifacts/artifacts/{*path}", LOG),
     ("DELETE", "/api/2.0/mlflow-artifacts/artifacts/{*path}", LOG),
+    ("POST", "/api/2.0/mlflow-artifacts/mpu/create/{*path}", LOG),
 ];
 
 /// The routes of this protocol.

@@ -282,7 +282,7 @@ async fn a_version_that_is_a_pickle_is_kept_and_never_deployed() {
     let name = json!({ "name": "Iris Model" });
     done(&open, &key, "registered-models/create", &name).await;
     let again = posted(&open, &key, "registered-models/create", &name).await;
-    again.refused("conflict");
+    assert_eq!(again.status, 400, "{again}");
     assert_eq!(again.json()["error_code"], "RESOURCE_ALREADY_EXISTS");
     let wish = json!({ "name": "Iris Model", "source": format!("mlflow-artifacts:/{folder}"), "run_id": id });
     let made = done(&open, &key, "model-versions/create", &wish).await["model_version"].take();
@@ -290,6 +290,18 @@ async fn a_version_that_is_a_pickle_is_kept_and_never_deployed() {
         (&made["version"], &made["status"]),
         (&json!("1"), &json!("READY"))
     );
+    let file = format!("/api/2.0/mlflow-artifacts/artifacts/{folder}/model.pkl");
+    for method in [Method::PUT, Method::DELETE] {
+        let changed = call(method, &file).key(&key).raw(b"another".to_vec());
+        let answer = open.call(changed).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["error_code"]),
+            (400, &json!("INVALID_STATE")),
+            "{answer}"
+        );
+    }
+    let kept = open.call(get(&file).key(&key)).await;
+    assert_eq!(kept.body, b"\x80\x04cos\nsystem\n");
     let message = made["status_message"].as_str().expect("a text");
     assert!(
         message.contains("model.pkl") && message.contains("never loaded"),

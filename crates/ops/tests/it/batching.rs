@@ -58,7 +58,6 @@ async fn rows_that_come_at_once_are_answered_as_they_are_alone(house: &House) {
     const ROWS: usize = 100;
     let bundle = net();
     let model = Model::from_bundle(bundle.clone()).unwrap();
-    assert!(model.gains_from_batches(), "the net answers rows together");
     let how = Registering {
         label: Some(Label::of(Version::FIRST)),
         by: "person:ana".to_owned(),

@@ -92,6 +92,12 @@ impl House {
         self.replica_with(lane, Batching::default()).await
     }
 
+    /// Another replica that has not heard yet what is deployed.
+    pub async fn replica_untold(&self, lane: &str) -> Ops {
+        let batching = Batching::default();
+        untold(self.folder.path(), &self.place, &self.time, lane, batching).await
+    }
+
     /// Another replica that gathers rows in another way.
     pub async fn replica_with(&self, lane: &str, batching: Batching) -> Ops {
         replica(self.folder.path(), &self.place, &self.time, lane, batching).await
@@ -178,6 +184,18 @@ async fn replica(
     lane: &str,
     batching: Batching,
 ) -> Ops {
+    let ops = untold(folder, place, time, lane, batching).await;
+    ops.tick().await.unwrap();
+    ops
+}
+
+async fn untold(
+    folder: &Path,
+    place: &Place,
+    time: &Arc<Time>,
+    lane: &str,
+    batching: Batching,
+) -> Ops {
     let options = LedgerOptions {
         database: place.for_ledger(),
         lane: LaneName::new(lane).unwrap(),
@@ -192,16 +210,14 @@ async fn replica(
         artifacts: Arc::new(Folder::new(folder.join("artifacts")).unwrap()),
         trust: Trust::default(),
     };
-    let ops = Ops::new(Options {
+    Ops::new(Options {
         registry,
         ledger: ledger.unwrap().unwrap(),
         cache: Arc::new(Memory::new(16 << 20, LIFETIME)),
         observer: None,
         clock: Arc::clone(time) as Arc<dyn Clock>,
         batching,
-    });
-    ops.tick().await.unwrap();
-    ops
+    })
 }
 
 fn goldens() -> std::path::PathBuf {

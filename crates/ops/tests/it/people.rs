@@ -5,6 +5,7 @@ use ombud_core::Class;
 use ombud_ledger::ledger::Contents;
 use ombud_ledger::verify::VerifyOptions;
 use ombud_ledger::{Kind, RecordId};
+use ombud_ops::Error;
 use ombud_ops::outcomes::{About, Report};
 use ombud_store::outcome::{FreeText, Standing};
 use serde_json::json;
@@ -15,6 +16,7 @@ promises! {
     an_erasure_reaches_the_caches_of_other_replicas,
     an_outcome_is_joined_by_id_or_by_person_and_time,
     an_outcome_of_nothing_is_refused,
+    an_outcome_that_the_model_does_not_know_is_refused,
     what_is_too_old_ends,
 }
 
@@ -245,6 +247,28 @@ async fn an_outcome_of_nothing_is_refused(house: &House) {
         Class::NotFound,
         "another tenant's decision is nobody's"
     );
+}
+
+async fn an_outcome_that_the_model_does_not_know_is_refused(house: &House) {
+    house.serving().await;
+    let decision = decide(house, "m-1").await;
+    let asked = report(About::Decision(decision), "uphold");
+    // Whether the version is at work on this replica or only registered.
+    let idle = house.replica_untold("r2").await;
+    for ops in [&house.ops, &idle] {
+        let refused = ops.report(&acme(), &caller(), asked.clone()).await;
+        let error = refused.unwrap_err();
+        assert_eq!(error.class(), Class::Invalid);
+        let Error::Refused(refusal) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(refusal.faults[0].path, "value");
+        assert_eq!(refusal.faults[0].nearest.as_deref(), Some("upheld"));
+    }
+    assert_eq!(house.records(Kind::Outcome).await.len(), 0);
+    let store = &house.ops.registry().store;
+    let kept = store.outcomes_of(&acme(), decision).await.unwrap();
+    assert_eq!(kept, []);
 }
 
 async fn what_is_too_old_ends(house: &House) {

@@ -3,9 +3,11 @@
 //! A registered model is a model of ours under the name that clients gave it; a version is listed here whether it has a
 //! bundle or is only kept. Numbers are the registry's own, so version 3 is version 3 for everybody.
 
+use super::logged_model::path_here;
 use super::search::{Attribute, Prepared, SearchQuery, Searchable, Shelf};
 use super::{Pair, checked_pairs, holders, insert_rows, last_of_each, pair_rows};
 use crate::database::{Row, Transaction, Value, values};
+use crate::depot::FilePath;
 use crate::error::{Error, Result};
 use crate::store::{Store, bounded};
 use crate::version::no_version;
@@ -70,6 +72,8 @@ pub struct NewListedVersion {
     pub description: String,
     pub user: String,
     pub tags: Vec<Pair>,
+    /// The folder of its files, when they are here.
+    pub files: Option<FilePath>,
     /// The number that it had elsewhere.
     pub version: Option<Version>,
 }
@@ -381,8 +385,8 @@ impl Store {
             .version("last_version")?;
         let empty = |text: Option<String>| text.filter(|text| !text.is_empty());
         let sql = "insert into store_listed_versions (tenant, model, version, source, run, run_link, logged_model, \
-            description, user_name, status, status_message, stage, created_us, changed_us) \
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', 'None', $11, $11)";
+            description, user_name, status, status_message, stage, created_us, changed_us, files) \
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', 'None', $11, $11, $12)";
         let values = values![
             tenant,
             model,
@@ -394,7 +398,8 @@ impl Store {
             new.description,
             new.user,
             Status::Pending.as_str(),
-            now_us
+            now_us,
+            new.files.map(|files| files.as_str().to_owned())
         ];
         transaction.execute(sql, values).await?;
         put_tags(&mut transaction, tenant, model, version, tags).await?;
@@ -434,10 +439,38 @@ impl Store {
         run: &str,
         source: &str,
     ) -> Result<()> {
-        let sql = "update store_listed_versions set run = $4, source = $5 \
+        let sql = "update store_listed_versions set run = $4, source = $5, files = $6 \
             where tenant = $1 and model = $2 and version = $3";
-        let values = values![tenant, model, version, run, source];
+        let files = path_here(source).map(str::to_owned);
+        let values = values![tenant, model, version, run, source, files];
         self.database.execute(sql, values).await.map(drop)
+    }
+
+    /// Refuses to put a file among those of a listed version: whoever took it to use would get something else.
+    pub async fn refuse_put(&self, tenant: &Tenant, path: &FilePath) -> Result<()> {
+        let mut bound = values![tenant];
+        let parts = path.as_str().match_indices('/').map(|(end, _)| end);
+        for end in parts.chain([path.as_str().len()]) {
+            bound.push(Value::from(&path.as_str()[..end]));
+        }
+        let sql = format!(
+            "select m.listed_name, v.version from store_listed_versions v join store_models m on m.tenant = v.tenant \
+             and m.name = v.model where v.tenant = $1 and v.files in ({}) limit 1",
+            holders(bound.len() - 1)
+        );
+        let found = self.database.row(AssertSqlSafe(sql), bound).await?;
+        refuse_held(path, found)
+    }
+
+    /// Refuses to remove a file of a listed version, or a folder in which it has files.
+    pub async fn refuse_removal(&self, tenant: &Tenant, path: &FilePath) -> Result<()> {
+        self.refuse_put(tenant, path).await?;
+        let sql = "select m.listed_name, v.version from store_listed_versions v join store_models m on m.tenant = v.tenant \
+            and m.name = v.model where v.tenant = $1 and substr(v.files, 1, cast($3 as integer)) = $2 limit 1";
+        let within = format!("{}/", path.as_str());
+        let length = i64::try_from(within.chars().count()).unwrap_or(i64::MAX);
+        let found = self.database.row(sql, values![tenant, within, length]);
+        refuse_held(path, found.await?)
     }
 
     /// A version by its number.
@@ -779,6 +812,17 @@ pub(crate) async fn list_with_bundle(
         .execute(sql, values![tenant, model, now_us])
         .await
         .map(drop)
+}
+
+fn refuse_held(path: &FilePath, found: Option<Row>) -> Result<()> {
+    let Some(row) = found else {
+        return Ok(());
+    };
+    Err(Error::FilesHeld {
+        path: path.clone(),
+        name: row.text("listed_name")?,
+        version: row.version("version")?,
+    })
 }
 
 fn checked_name(name: &str) -> Result<()> {

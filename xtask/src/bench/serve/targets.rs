@@ -1,5 +1,6 @@
 //! The servers that are asked: started, waited for, asked once at a time, stopped.
 
+use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -44,6 +45,8 @@ pub struct Ombud {
     binary: PathBuf,
     folder: PathBuf,
     key: String,
+    /// As variables of its environment.
+    settings: &'static [(&'static str, &'static str)],
 }
 
 impl Target {
@@ -61,12 +64,24 @@ impl Target {
         if self.asked != Asked::V2 {
             return Ok(answer["prediction"].as_str().map(str::to_owned));
         }
-        let scores = answer["outputs"][0]["data"].as_array();
-        let scores = scores.into_iter().flatten().filter_map(Value::as_f64);
+        let data = &answer["outputs"][0]["data"];
+        // Ours tells a label first, the others a row of scores.
+        if let Some(label) = data[0].as_str() {
+            return Ok(Some(label.to_owned()));
+        }
+        let scores = data.as_array().into_iter().flatten();
+        let scores = scores.filter_map(Value::as_f64);
         let best = scores
             .enumerate()
             .max_by(|(_, one), (_, other)| one.total_cmp(other));
         Ok(best.map(|(class, _)| class.to_string()))
+    }
+
+    /// The same server under another name, asked at another of its doors.
+    pub fn through(&mut self, name: &str, path: &'static str, asked: Asked) {
+        name.clone_into(&mut self.name);
+        self.path = path;
+        self.asked = asked;
     }
 
     /// Milliseconds of one question that must be answered.
@@ -122,7 +137,7 @@ impl Ombud {
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
-        let (child, told) = spawn(binary, folder)?;
+        let (child, told) = spawn(binary, folder, &[])?;
         let key = told["first_start"]["key"]
             .as_str()
             .context("no first start")?
@@ -142,6 +157,7 @@ impl Ombud {
             binary: binary.to_owned(),
             folder: folder.to_owned(),
             key,
+            settings: &[],
         })
     }
 
@@ -162,31 +178,37 @@ impl Ombud {
 
     /// Has a model's answers not wait for their records.
     pub fn record_after(&mut self, model: &str) -> Result<()> {
+        let key = self.new_key("operator")?;
+        let path = format!("/api/v1/models/{model}/deployments/production/record");
+        let body = json!({ "record": "after", "reason": "the benchmark" }).to_string();
+        self.asked("POST", &path, &key, &body).map(drop)
+    }
+
+    /// A key of its own for a role.
+    pub fn new_key(&self, role: &str) -> Result<String> {
         let mut new = Command::new(&self.binary);
         new.args([
-            "keys", "new", "--label", "bench", "--role", "operator", "--json", "--folder",
+            "keys", "new", "--label", "bench", "--role", role, "--json", "--folder",
         ])
         .arg(&self.folder);
         let told: Value = serde_json::from_str(&command::capture(&mut new)?)?;
-        let path = format!("/api/v1/models/{model}/deployments/production/record");
-        let body = json!({ "record": "after", "reason": "the benchmark" }).to_string();
-        let (status, answer) = call(
-            &self.target.address,
-            "POST",
-            &path,
-            told["key"].as_str(),
-            &body,
-        )?;
-        if status != 200 {
+        let key = told["key"].as_str().context("no key")?;
+        Ok(key.to_owned())
+    }
+
+    /// What it answers to something that it must do.
+    pub fn asked(&self, method: &str, path: &str, key: &str, body: &str) -> Result<Value> {
+        let (status, answer) = call(&self.target.address, method, path, Some(key), body)?;
+        if !(200..300).contains(&status) {
             bail!("{path} answered {status}: {answer}");
         }
-        Ok(())
+        Ok(serde_json::from_str(&answer)?)
     }
 
     /// Starts it again: how long until it gave its first answer.
     pub fn start(&mut self) -> Result<Duration> {
         let started = Instant::now();
-        let (child, told) = spawn(&self.binary, &self.folder)?;
+        let (child, told) = spawn(&self.binary, &self.folder, self.settings)?;
         self.target.child = child;
         told["address"]
             .as_str()
@@ -211,6 +233,16 @@ impl Ombud {
     pub fn stop(&mut self) -> Result<()> {
         self.target.stop();
         Ok(())
+    }
+
+    /// Starts it again with other settings, here and whenever it is started from now on.
+    pub fn restart_with(
+        &mut self,
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Result<()> {
+        self.settings = settings;
+        self.stop()?;
+        self.start().map(drop)
     }
 }
 
@@ -287,6 +319,44 @@ pub fn fastapi(
     )
 }
 
+/// The kit `hseg` as FastAPI serves it.
+pub fn fastapi_hseg(
+    name: &str,
+    python: &Path,
+    here: &Path,
+    folder: &Path,
+    model: &Path,
+) -> Result<Target> {
+    let port = free_port()?;
+    let mut server = Command::new(python);
+    server.current_dir(here).env("MODEL", model).args([
+        "-m",
+        "uvicorn",
+        "hseg_app:app",
+        "--workers",
+        "2",
+        "--loop",
+        "uvloop",
+        "--http",
+        "httptools",
+        "--no-access-log",
+        "--log-level",
+        "warning",
+        "--port",
+        &port.to_string(),
+    ]);
+    let asked = Asked::Plain;
+    peer(
+        name,
+        server,
+        folder,
+        port,
+        "/predict/individual",
+        asked,
+        "/ready",
+    )
+}
+
 pub fn mlserver(python: &Path, folder: &Path, model: &Path) -> Result<Target> {
     let here = folder.join("mlserver");
     fs::create_dir_all(&here)?;
@@ -341,6 +411,76 @@ pub fn bentoml(python: &Path, here: &Path, folder: &Path, model: &Path) -> Resul
     )
 }
 
+/// Triton's server without the package around it, on a repository with one model of its Python back end.
+pub fn triton(python: &Path, here: &Path, folder: &Path, model: &Path) -> Result<Target> {
+    let packages = python_packages(python)?;
+    let server = packages.join("pytriton/tritonserver");
+    let work = folder.join("triton");
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    let place = work.join("repository/bench");
+    fs::create_dir_all(place.join("1"))?;
+    fs::copy(here.join("triton_model.py"), place.join("1/model.py"))?;
+    fs::copy(here.join("triton_config.pbtxt"), place.join("config.pbtxt"))?;
+    // The back end wants the stub of this very Python beside itself.
+    let stubs = server.join("python_backend_stubs").join(version(python)?);
+    let back_end = work.join("backends/python");
+    command::run(
+        Command::new("cp")
+            .arg("-r")
+            .arg(server.join("backends"))
+            .arg(&work),
+    )?;
+    let stub = "triton_python_backend_stub";
+    fs::copy(stubs.join(stub), back_end.join(stub))?;
+    let ports = [free_port()?, free_port()?, free_port()?];
+    let mut serve = Command::new(server.join("bin/tritonserver"));
+    for (name, port) in ["http", "grpc", "metrics"].into_iter().zip(ports) {
+        serve.arg(format!("--{name}-address=127.0.0.1"));
+        serve.arg(format!("--{name}-port={port}"));
+    }
+    serve
+        .arg("--model-repository")
+        .arg(work.join("repository"))
+        .arg("--backend-directory")
+        .arg(work.join("backends"))
+        .args(["--allow-gpu-metrics=false", "--log-info=false"])
+        .env("MODEL", model)
+        .env("PYTHONPATH", &packages)
+        .env("LD_LIBRARY_PATH", packages.join("nvidia_pytriton.libs"))
+        .env("PATH", path_with(python)?);
+    peer(
+        "Triton",
+        serve,
+        folder,
+        ports[0],
+        "/v2/models/bench/infer",
+        Asked::V2,
+        "/v2/models/bench/ready",
+    )
+}
+
+fn python_packages(python: &Path) -> Result<PathBuf> {
+    let say = "import sysconfig; print(sysconfig.get_path('platlib'))";
+    let told = command::capture(Command::new(python).args(["-c", say]))?;
+    Ok(PathBuf::from(told.trim()))
+}
+
+fn version(python: &Path) -> Result<String> {
+    let say = "import sys; print('%d.%d' % sys.version_info[:2])";
+    let told = command::capture(Command::new(python).args(["-c", say]))?;
+    Ok(told.trim().to_owned())
+}
+
+/// The search path with a Python's own folder first.
+fn path_with(python: &Path) -> Result<std::ffi::OsString> {
+    let own = python.parent().context("a Python lies in a folder")?;
+    let known = env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(own.to_owned()).chain(env::split_paths(&known));
+    Ok(env::join_paths(folders)?)
+}
+
 /// wrk's script.
 pub fn load_script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers/serve/load.lua")
@@ -381,9 +521,10 @@ fn peer(
     Ok(target)
 }
 
-fn spawn(binary: &Path, folder: &Path) -> Result<(Child, Value)> {
+fn spawn(binary: &Path, folder: &Path, settings: &[(&str, &str)]) -> Result<(Child, Value)> {
     let mut serve = Command::new(binary);
     serve
+        .envs(settings.iter().copied())
         .args([
             "serve",
             "--json",

@@ -1,6 +1,7 @@
 //! Files of runs and models, through the server: up, down, listed, removed.
 //!
-//! A file is streamed both ways, so its size costs disk and no memory. What it holds is nobody's business here.
+//! A file is streamed both ways, so its size costs disk and no memory. What it holds is nobody's business here. Files of a
+//! registered version stay as they are: who registered them, and who loads them, must mean the same.
 
 use super::asked::Asked;
 use super::{Told, nothing, views};
@@ -14,7 +15,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use futures_util::{StreamExt, TryStreamExt};
 use ombud_store::FilePath;
 use ombud_store::depot::{Chunks, FilePathError};
@@ -23,14 +24,25 @@ use serde_json::json;
 use std::io;
 use std::time::Duration;
 
+/// How an answer begins after which a client sends a large file in one piece.
+const NO_PARTS: &str = "Multipart upload is not supported for the current artifact repository";
 /// How long the next piece of a file may take.
 const PIECE_WAIT: Duration = Duration::from_secs(30);
 
 pub fn router() -> Router<House> {
-    Router::new().route("/artifacts", get(list)).route(
-        "/artifacts/{*path}",
-        get(download).put(upload).delete(remove),
-    )
+    Router::new()
+        .route("/artifacts", get(list))
+        .route(
+            "/artifacts/{*path}",
+            get(download).put(upload).delete(remove),
+        )
+        .route("/mpu/create/{*path}", post(refuse_parts))
+}
+
+/// A file comes in one piece, and is streamed.
+async fn refuse_parts(caller: Known) -> Told {
+    caller.may_everywhere(Right::LogRuns)?;
+    Err(Refusal::new(Code::Unsupported, NO_PARTS))
 }
 
 async fn upload(
@@ -41,6 +53,7 @@ async fn upload(
 ) -> Told {
     caller.may_everywhere(Right::LogRuns)?;
     let path = file_path(&path)?;
+    house.store.refuse_put(&caller.tenant, &path).await?;
     let bytes_max = house.config.limits.artifact_bytes_max.0 as u64;
     let too_large = || {
         let detail = format!("a file may have {bytes_max} bytes (`limits.artifact_bytes_max`)");
@@ -109,6 +122,7 @@ async fn download(
 async fn remove(State(house): State<House>, caller: Known, Path(path): Path<String>) -> Told {
     caller.may_everywhere(Right::LogRuns)?;
     let path = file_path(&path)?;
+    house.store.refuse_removal(&caller.tenant, &path).await?;
     house
         .depot
         .remove(&caller.tenant, &path)

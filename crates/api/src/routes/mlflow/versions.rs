@@ -44,6 +44,7 @@ pub async fn create(
     let found = find(&house, &caller, Right::Register, asked.text("name")?).await?;
     let source = asked.text("source")?.to_owned();
     let text = |name: &str| asked.text_or_none(name).map(|text| text.map(str::to_owned));
+    let folder = folder(&house, &caller, &source).await;
     let new = NewListedVersion {
         source: source.clone(),
         run: text("run_id")?,
@@ -52,9 +53,9 @@ pub async fn create(
         description: asked.text_or_empty("description")?.to_owned(),
         user: caller.principal.to_string(),
         tags: asked.pairs("tags")?,
+        files: folder.clone(),
         version: None,
     };
-    let folder = folder(&house, &caller, &source).await;
     let version = house
         .store
         .list_version(&caller.tenant, &found.model, new, now_us())

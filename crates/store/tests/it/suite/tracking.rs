@@ -2,6 +2,7 @@
 
 use crate::house::{House, NOW_US, acme, name, other, version};
 use ombud_core::Class;
+use ombud_store::FilePath;
 use ombud_store::tracking::experiment::NewExperiment;
 use ombud_store::tracking::listing::NewListedVersion;
 use ombud_store::tracking::logged_model::{NewLoggedModel, path_here};
@@ -23,6 +24,7 @@ promises! {
     a_run_remembers_its_data_sets_and_models,
     a_logged_model_is_found_by_its_metrics,
     the_registry_is_one_list_for_both_worlds,
+    files_of_a_listed_version_are_held,
     names_that_the_house_may_not_have_are_kept_for_clients,
     another_tenant_sees_no_run_and_no_model,
 }
@@ -507,6 +509,7 @@ async fn the_registry_is_one_list_for_both_worlds(house: &House) {
         source: "mlflow-artifacts:/0/r/artifacts/model".to_owned(),
         user: "key:desk".to_owned(),
         tags: vec![Pair::new("stage", "tried")],
+        files: FilePath::new("0/r/artifacts/model").ok(),
         ..NewListedVersion::default()
     };
     let second = store
@@ -541,7 +544,54 @@ async fn the_registry_is_one_list_for_both_worlds(house: &House) {
         .unlist_version(&acme(), &name("claims"), second)
         .await
         .unwrap();
+    let freed = FilePath::new("0/r/artifacts/model/MLmodel").unwrap();
+    store.refuse_put(&acme(), &freed).await.unwrap();
     assert!(store.unlist_model(&acme(), &name("claims")).await.is_err());
+}
+
+async fn files_of_a_listed_version_are_held(house: &House) {
+    let store = &house.store;
+    store
+        .list_model(&acme(), "claims", "", &[], NOW_US)
+        .await
+        .unwrap();
+    let new = NewListedVersion {
+        source: "mlflow-artifacts:/0/r/artifacts/mödel".to_owned(),
+        files: FilePath::new("0/r/artifacts/mödel").ok(),
+        ..NewListedVersion::default()
+    };
+    store
+        .list_version(&acme(), &name("claims"), new, NOW_US)
+        .await
+        .unwrap();
+    // A path, whether a file may be put there, whether what is there may be removed.
+    for (path, may_put, may_remove) in [
+        ("0/r/artifacts/mödel/MLmodel", false, false),
+        ("0/r/artifacts/mödel/code/a.py", false, false),
+        ("0/r/artifacts/mödel", false, false),
+        ("0/r/artifacts/model_2/MLmodel", true, true),
+        ("0/r/artifacts/mödel2", true, true),
+        ("0/r/artifacts", true, false),
+        ("0", true, false),
+        ("0/r/art", true, true),
+    ] {
+        let path = FilePath::new(path).unwrap();
+        let (put, removed) = (
+            store.refuse_put(&acme(), &path).await,
+            store.refuse_removal(&acme(), &path).await,
+        );
+        let seen = (put.is_ok(), removed.is_ok());
+        assert_eq!(seen, (may_put, may_remove), "{path:?}");
+        store.refuse_removal(&other(), &path).await.unwrap();
+    }
+    let held = FilePath::new("0/r/artifacts/mödel/MLmodel").unwrap();
+    let refused = store.refuse_put(&acme(), &held).await.unwrap_err();
+    assert_eq!(refused.class(), Class::Conflict);
+    assert_eq!(
+        refused.to_string(),
+        "\"0/r/artifacts/mödel/MLmodel\" belongs to version 1 of the registered model claims, whose files stay as they \
+         were registered"
+    );
 }
 
 async fn names_that_the_house_may_not_have_are_kept_for_clients(house: &House) {

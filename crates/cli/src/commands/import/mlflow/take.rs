@@ -396,6 +396,12 @@ impl Taking<'_> {
             return Ok(());
         }
         let source = self.source(&text(there, "source"));
+        let logged = match source.strip_prefix("models:/") {
+            Some(id) => store.logged_model(tenant, id).await.ok(),
+            None => None,
+        };
+        let uri = logged.map_or(source.clone(), |model| model.artifact_uri);
+        let folder = path_here(&uri).and_then(|path| FilePath::new(path).ok());
         let reference = |name: &str| there[name].as_str().map(str::to_owned);
         let new = NewListedVersion {
             source: source.clone(),
@@ -405,23 +411,19 @@ impl Taking<'_> {
             description: text(there, "description"),
             user: text(there, "user_id"),
             tags: pairs(&there["tags"]),
+            files: folder.clone(),
             version: Some(number),
         };
         let version = store.list_version(tenant, model, new, now_us()).await?;
         let detail = json!({ "did": "list version", "model": model, "version": version, "from": source, "by": "import" });
         self.record(model, detail).await?;
-        let folder = match source.strip_prefix("models:/") {
-            Some(id) => store.logged_model(tenant, id).await.ok(),
-            None => None,
-        };
-        let uri = folder.map_or(source.clone(), |model| model.artifact_uri);
         let adoption = Adoption {
             tenant: tenant.clone(),
             caller: settings::caller(),
             model: model.clone(),
             version,
             source,
-            folder: path_here(&uri).and_then(|path| FilePath::new(path).ok()),
+            folder,
         };
         self.rooms
             .ops
