@@ -10,6 +10,8 @@ mod commands;
 mod console;
 mod failure;
 mod keys;
+#[cfg(feature = "onnxruntime")]
+mod nets;
 mod numbers;
 mod places;
 mod predictions;

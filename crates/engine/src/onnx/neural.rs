@@ -2,7 +2,11 @@
 //!
 //! `rten` bounds neither time nor memory, so every size is known before it computes: one row at a time, all dimensions
 //! fixed, operators from a list, shapes of all values inferred and added up. What is computed at load from constants alone
-//! is bounded beforehand ([`growth`]). A net whose sizes depend on its numbers is refused.
+//! is bounded beforehand ([`growth`]). A net whose sizes depend on its numbers is refused. What has passed all that may be
+//! run by an installed onnxruntime instead ([`onnxruntime`]).
+
+#[cfg(feature = "onnxruntime")]
+pub(super) mod onnxruntime;
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -118,9 +122,22 @@ const OPERATORS: [&str; 87] = [
 /// A net, ready to run.
 #[derive(Debug)]
 pub(super) struct Net {
-    model: Model,
-    inputs: Vec<(NodeId, Vec<usize>)>,
-    outputs: Vec<NodeId>,
+    runner: Runner,
+    /// The sizes of one row of each input.
+    shapes: Vec<Vec<usize>>,
+    outputs: usize,
+}
+
+/// What computes it.
+#[derive(Debug)]
+enum Runner {
+    Rten {
+        model: Model,
+        inputs: Vec<NodeId>,
+        outputs: Vec<NodeId>,
+    },
+    #[cfg(feature = "onnxruntime")]
+    Installed(onnxruntime::Sessions),
 }
 
 /// The sizes of one row, by the name of the input.
@@ -141,25 +158,34 @@ impl Net {
         let mut options = ModelOptions::with_all_ops();
         options.shape_inference(ShapeInferenceMode::Strict);
         let bytes = fixed.encode_to_vec();
+        #[cfg(feature = "onnxruntime")]
+        let copy = bytes.clone();
         let net = guarded(|| {
             options
                 .load(bytes)
                 .map_err(|error| wrong(&error.to_string()))
         })?;
         check_sizes(&net, graph)?;
+        let (names, shapes): (Vec<String>, Vec<Vec<usize>>) = shapes.into_iter().unzip();
+        let outputs = graph.output.len();
+        #[cfg(feature = "onnxruntime")]
+        if let Some(sessions) = onnxruntime::Sessions::open(graph, copy)? {
+            return Ok(Net {
+                runner: Runner::Installed(sessions),
+                shapes,
+                outputs,
+            });
+        }
         let node = |name: &str| net.node_id(name).map_err(|error| wrong(&error.to_string()));
-        let inputs = shapes
-            .into_iter()
-            .map(|(name, shape)| Ok((node(&name)?, shape)))
-            .collect::<Result<_, OnnxError>>()?;
-        let outputs = graph
-            .output
-            .iter()
-            .map(|output| node(&output.name))
-            .collect::<Result<_, _>>()?;
+        let nodes = |names: Vec<&str>| names.into_iter().map(node).collect::<Result<_, _>>();
+        let output_names = graph.output.iter().map(|output| output.name.as_str());
         Ok(Net {
-            model: net,
-            inputs,
+            runner: Runner::Rten {
+                inputs: nodes(names.iter().map(String::as_str).collect())?,
+                outputs: nodes(output_names.collect())?,
+                model: net,
+            },
+            shapes,
             outputs,
         })
     }
@@ -168,7 +194,7 @@ impl Net {
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Value>, OnnxError> {
         let rows = inputs.first().and_then(|tensor| tensor.shape().first());
         let rows = rows.copied().unwrap_or(0);
-        let mut tables: Vec<Option<Table>> = vec![None; self.outputs.len()];
+        let mut tables: Vec<Option<Table>> = vec![None; self.outputs];
         for row in 0..rows {
             let values = self.run_row(inputs, row, rows)?;
             for (table, value) in tables.iter_mut().zip(values) {
@@ -181,14 +207,20 @@ impl Net {
             .collect()
     }
 
-    fn run_row(
-        &self,
-        inputs: &[Tensor],
-        row: usize,
-        rows: usize,
-    ) -> Result<Vec<NetValue>, OnnxError> {
+    fn run_row(&self, inputs: &[Tensor], row: usize, rows: usize) -> Result<Vec<Table>, OnnxError> {
+        let (model, ids, outputs) = match &self.runner {
+            Runner::Rten {
+                model,
+                inputs,
+                outputs,
+            } => (model, inputs, outputs),
+            #[cfg(feature = "onnxruntime")]
+            Runner::Installed(sessions) => {
+                return sessions.run_row(inputs, &self.shapes, row, rows);
+            }
+        };
         let mut given = Vec::with_capacity(inputs.len());
-        for ((id, shape), tensor) in self.inputs.iter().zip(inputs) {
+        for ((id, shape), tensor) in ids.iter().zip(&self.shapes).zip(inputs) {
             given.push((*id, part(tensor, shape, row, rows)?.into()));
         }
         let failed = |error: rten::RunError| OnnxError::Run {
@@ -196,7 +228,8 @@ impl Net {
             operator: "net".to_owned(),
             reason: error.to_string(),
         };
-        guarded(|| self.model.run(given, &self.outputs, None).map_err(failed))
+        let values = guarded(|| model.run(given, outputs, None).map_err(failed))?;
+        values.into_iter().map(table).collect()
     }
 }
 
@@ -333,21 +366,25 @@ fn clamped(number: i64) -> i32 {
     number.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }
 
-fn push(table: &mut Option<Table>, value: NetValue) -> Result<(), OnnxError> {
+fn table(value: NetValue) -> Result<Table, OnnxError> {
     match value {
-        NetValue::FloatTensor(tensor) => match table.get_or_insert(Table::Float(Vec::new())) {
-            Table::Float(values) => values.extend(tensor.to_vec()),
-            Table::Whole(_) => return Err(wrong("an output changes its type")),
-        },
-        NetValue::Int32Tensor(tensor) => match table.get_or_insert(Table::Whole(Vec::new())) {
-            Table::Whole(values) => values.extend(tensor.to_vec().into_iter().map(i64::from)),
-            Table::Float(_) => return Err(wrong("an output changes its type")),
-        },
-        _ => {
-            return Err(wrong(
-                "an output is neither a table of numbers nor of labels",
-            ));
+        NetValue::FloatTensor(tensor) => Ok(Table::Float(tensor.to_vec())),
+        NetValue::Int32Tensor(tensor) => {
+            let numbers = tensor.to_vec().into_iter();
+            Ok(Table::Whole(numbers.map(i64::from).collect()))
         }
+        _ => Err(wrong(
+            "an output is neither a table of numbers nor of labels",
+        )),
+    }
+}
+
+fn push(table: &mut Option<Table>, row: Table) -> Result<(), OnnxError> {
+    match (table.as_mut(), row) {
+        (None, row) => *table = Some(row),
+        (Some(Table::Float(all)), Table::Float(row)) => all.extend(row),
+        (Some(Table::Whole(all)), Table::Whole(row)) => all.extend(row),
+        _ => return Err(wrong("an output changes its type")),
     }
     Ok(())
 }
