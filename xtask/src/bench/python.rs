@@ -20,6 +20,11 @@ pub fn ready(house: &House, name: &str, requirements: &Path) -> Result<PathBuf> 
         println!("using {INTERPRETER} instead of target/{name}");
         return Ok(PathBuf::from(python));
     }
+    own(house, name, requirements)
+}
+
+/// The same, whatever interpreter is named for the others.
+pub fn own(house: &House, name: &str, requirements: &Path) -> Result<PathBuf> {
     let folder = house.target.join(name);
     let python = folder.join("bin/python");
     let stamp = folder.join("complete.txt");
