@@ -95,8 +95,8 @@ def train_lightgbm(x, y, rounds, threads):
 def prepare_forest(folder, _):
     rounds, training, rows, explained = 300, 20_000, 20_000, 256
     x, y = survey(training, SEED)
-    train_xgboost(x, y, rounds, 2).save_model(folder / "forest.ubj")
-    train_lightgbm(x, y, rounds, 2).save_model(folder / "forest.txt")
+    train_xgboost(x, y, rounds, 1).save_model(folder / "forest.ubj")
+    train_lightgbm(x, y, rounds, 1).save_model(folder / "forest.txt")
     unseen, _ = survey(rows, SEED + 1)
     unseen.tofile(folder / "rows.f32")
     return {"features": FEATURES, "classes": CLASSES, "rounds": rounds, "explained": explained}
@@ -160,9 +160,21 @@ def infer_lleaves(folder, threads):
     import lleaves
 
     model = lleaves.Model(model_file=str(folder / "forest.txt"))
-    model.compile(cache=str(folder / "lleaves.o"))
+    model.compile(cache=str(folder / "lleaves.o"), raw_score=True)
     rows = rows_of(folder).astype(numpy.float64)
     return forest_measures(rows, lambda some: model.predict(some, n_jobs=threads))
+
+
+def infer_tl2cgen(folder, threads):
+    import tl2cgen
+    import treelite
+
+    library = folder / "tl2cgen.so"
+    if not library.exists():
+        model = treelite.frontend.load_xgboost_model(folder / "forest.ubj")
+        tl2cgen.export_lib(model, toolchain="gcc", libpath=library, params={"parallel_comp": 64, "quantize": 1}, nthread=2)
+    model = tl2cgen.Predictor(library, nthread=threads)
+    return forest_measures(rows_of(folder), lambda some: model.predict(tl2cgen.DMatrix(some), pred_margin=True))
 
 
 def forest_measures(rows, ask):
@@ -273,6 +285,7 @@ PLAY = {
     ("infer", "xgboost"): infer_xgboost,
     ("infer", "lightgbm"): infer_lightgbm,
     ("infer", "lleaves"): infer_lleaves,
+    ("infer", "tl2cgen"): infer_tl2cgen,
     ("explain", "xgboost"): explain_xgboost,
     ("explain", "shap"): explain_shap,
     ("text", "sklearn"): text_sklearn,

@@ -124,8 +124,11 @@ fn machine() -> String {
         .find_map(|line| line.strip_prefix("model name"))
         .unwrap_or("");
     let model = model.trim_start_matches([' ', '\t', ':']);
+    // Peers that spin while they wait for their threads lose most when other work runs beside them.
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("unknown").to_owned();
     format!(
-        "Measured on {cores} cores{}{model}.",
+        "Measured on {cores} cores{}{model}; the load average was {load} at the end.",
         if model.is_empty() { "" } else { " of " }
     )
 }

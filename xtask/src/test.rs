@@ -53,6 +53,11 @@ pub fn steps() -> Vec<Step> {
         run: instructions::check,
     });
     steps.push(Step {
+        name: "onnxruntime",
+        about: "neural nets by an installed onnxruntime",
+        run: onnxruntime,
+    });
+    steps.push(Step {
         name: "python",
         about: "answers compared with Python peers",
         run: python,
@@ -128,6 +133,18 @@ fn doctests(house: &House) -> Result<Outcome> {
             .cargo()
             .args(["test", "--workspace", "--locked", "--doc"]),
     )?;
+    Ok(Outcome::Passed)
+}
+
+/// The feature that is off by default, by the library in the wheel that the Python tests install.
+fn onnxruntime(house: &House) -> Result<Outcome> {
+    let python = python_ready(house)?;
+    let find = "import glob, os, onnxruntime as o; print(glob.glob(os.path.join(os.path.dirname(o.__file__), 'capi', 'libonnxruntime.so*'))[0])";
+    let library = command::capture(Command::new(python).args(["-c", find]))?;
+    let mut test = house.cargo();
+    test.args(["test", "--workspace", "--locked", "--test", "onnxruntime"]);
+    test.args(["--features", "ombud-engine/onnxruntime"]);
+    command::run(test.env("ORT_DYLIB_PATH", library.trim()))?;
     Ok(Outcome::Passed)
 }
 

@@ -41,7 +41,11 @@ pub enum Outcome {
 /// Runs a command and tells how it ended.
 pub fn run(cli: &Cli) -> ExitCode {
     let console = Console::new(is_json(&cli.command), cli.quiet, cli.progress);
-    match dispatch(&cli.command, &console) {
+    #[cfg(feature = "onnxruntime")]
+    let ended = crate::nets::ready().and_then(|()| dispatch(&cli.command, &console));
+    #[cfg(not(feature = "onnxruntime"))]
+    let ended = dispatch(&cli.command, &console);
+    match ended {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::GatesFailed) => ExitCode::from(GATES_FAILED),
         Ok(Outcome::Flawed) => ExitCode::from(ombud_core::Class::Corrupt.exit_code()),

@@ -11,6 +11,8 @@ mod console;
 mod failure;
 mod keys;
 mod kits;
+#[cfg(feature = "onnxruntime")]
+mod nets;
 mod numbers;
 mod places;
 mod predictions;

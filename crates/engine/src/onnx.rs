@@ -103,6 +103,10 @@ pub enum OnnxError {
         min: i64,
         max: i64,
     },
+    /// An onnxruntime that cannot be used.
+    #[cfg(feature = "onnxruntime")]
+    #[error("the onnxruntime at {path} cannot be used: {reason}")]
+    Library { path: String, reason: String },
     #[error("the ONNX graph cannot be used: {reason}")]
     Graph { reason: String },
     /// A node whose attributes cannot be used.
@@ -121,6 +125,16 @@ pub enum OnnxError {
         operator: String,
         reason: String,
     },
+}
+
+/// Takes the onnxruntime library at `path` (`libonnxruntime.so` of an installed package) for all neural nets that are
+/// opened from now on. To be called once, when a program starts.
+///
+/// # Errors
+/// When there is no usable library, or one is loaded already.
+#[cfg(feature = "onnxruntime")]
+pub fn load_onnxruntime(path: &std::path::Path) -> Result<(), OnnxError> {
+    neural::onnxruntime::load(path)
 }
 
 impl OnnxModel {

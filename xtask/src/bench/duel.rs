@@ -77,7 +77,14 @@ pub fn run(topic: &Topic, rounds: usize, house: &House) -> Result<Report> {
     report(topic, &scores, &absent, rounds)
 }
 
+/// Names our side where it is built already, by hand and with optimization.
+const OURS: &str = "OMBUD_DUEL";
+
 fn build(house: &House) -> Result<PathBuf> {
+    if let Some(ours) = std::env::var_os(OURS) {
+        println!("using {OURS} instead of building it");
+        return Ok(PathBuf::from(ours));
+    }
     let mut build = house.cargo();
     build.args([
         "build",
@@ -121,7 +128,7 @@ fn start_all(
         players.push(Player::start(shown, threads, &mut command)?);
     }
     for peer in topic.peers {
-        let mut command = Command::new(python);
+        let mut command = Command::new(python_of(house, peer, python)?);
         command
             .current_dir(&house.root)
             .args([SCRIPT, "play", topic.name, peer]);
@@ -140,6 +147,17 @@ fn start_all(
         }
     }
     Ok(players)
+}
+
+/// A peer whose packages cannot live beside the others' has a requirements file and an environment of its own.
+fn python_of(house: &House, peer: &str, shared: &Path) -> Result<PathBuf> {
+    let requirements = house
+        .root
+        .join(format!("benches/peers/requirements-{peer}.txt"));
+    if !requirements.is_file() {
+        return Ok(shared.to_owned());
+    }
+    python::ready_for(house, &format!("bench-venv-{peer}"), &requirements)
 }
 
 fn play(players: &mut [Player], rounds: usize, scores: &mut Scores) -> Result<()> {

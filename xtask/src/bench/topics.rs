@@ -5,7 +5,7 @@ use super::duel::{Goal, Topic};
 pub const INFER: Topic = Topic {
     name: "infer",
     title: "Answers of a forest",
-    peers: &["xgboost", "lightgbm", "lleaves"],
+    peers: &["xgboost", "lightgbm", "lleaves", "tl2cgen"],
     ours_too: &["infer-hessboost"],
     threads: &[1, 2],
     goals: &[
@@ -31,7 +31,7 @@ pub const INFER: Topic = Topic {
     // XGBoost sums margins in single precision.
     agreement: 1e-4,
     note: "20,000 rows × 28 features, 5 classes × 300 rounds × depth 6 (1,500 trees), 3 % missing; the same XGBoost model \
-           on all sides, but for LightGBM and lleaves (compiled), which answer by LightGBM's own. One item is one row.",
+           on all sides (tl2cgen compiles it with gcc), but for LightGBM and lleaves (compiled), which answer by LightGBM's own. One item is one row.",
 };
 
 pub const EXPLAIN: Topic = Topic {

@@ -584,8 +584,8 @@ fn todays_call_is_answered(server: &Server) {
         "demographics": { "age_range": "25-34", "gender_identity": "Woman", "position_level": "Mid" },
     });
     let told = ask(server, "/predict/individual", &body);
-    // 7 × the weighted mean of the categories, worked out by hand: 2.75, 2.6667, 2.6667, 2.75, 2.75, 2.75.
-    assert_eq!(told["overall_hseg_score"], 19.05, "{told}");
+    // The categories are 2.75, 2.6667, 2.8333, 2.75, 2.75, 2.75, so the score is 7 × 41.2083 / 15.
+    assert_eq!(told["overall_hseg_score"], 19.23, "{told}");
     assert_eq!(told["overall_risk_tier"], "Mixed");
     assert_eq!(told["category_scores"]["1"], 2.75);
     let confidence = told["confidence_score"].as_f64().expect("a number");

@@ -34,6 +34,8 @@ pub struct CompiledForest {
 pub enum Evaluator {
     /// The fastest that this processor has.
     Fastest,
+    /// As on a processor with AVX2 but without AVX-512.
+    Avx2,
     /// The same layout without vector instructions.
     Portable,
 }
@@ -77,8 +79,8 @@ pub(super) struct Trees<S, B> {
     pub values: Vec<S>,
     /// The bytes of the leaves of complete trees, as [`batch`] looks them up.
     pub planes: Vec<u8>,
-    /// Questions of complete trees as [`single`] asks them all at once; empty with too many slots.
-    pub heaps: Vec<[u8; 32]>,
+    /// Complete trees as [`single`] asks all of their questions at once.
+    pub heaps: Option<single::Heaps<S>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,12 +92,11 @@ pub(super) struct PlannedTree {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Where its questions, its leaves, its planes and its heap begin.
+    /// Where its questions, its leaves and its planes begin.
     Complete {
         questions: usize,
         leaves: usize,
         planes: usize,
-        heap: usize,
     },
     /// Its root.
     Deep { root: u32 },
@@ -167,7 +168,7 @@ impl CompiledForest {
             }
             return;
         }
-        let use_simd = self.evaluator == Evaluator::Fastest;
+        let use_simd = self.evaluator != Evaluator::Portable;
         match &self.body {
             Body::Plain(forest) => forest.margins(rows, out),
             Body::Single(plan) => {
@@ -202,11 +203,11 @@ impl CompiledForest {
     pub fn margins_row(&self, row: &[f64], out: &mut [f64]) {
         assert_eq!(row.len(), self.features);
         assert_eq!(out.len(), self.outputs());
-        let use_simd = self.evaluator == Evaluator::Fastest;
+        let evaluator = self.evaluator;
         match &self.body {
             Body::Plain(forest) => forest.margins_row(row, out),
-            Body::Single(plan) => single::margins(plan, &self.base_margins, row, out, use_simd),
-            Body::Double(plan) => single::margins(plan, &self.base_margins, row, out, use_simd),
+            Body::Single(plan) => single::margins(plan, &self.base_margins, row, out, evaluator),
+            Body::Double(plan) => single::margins(plan, &self.base_margins, row, out, evaluator),
         }
     }
 }
@@ -281,7 +282,7 @@ impl<S: Scalar, B: Bin> Trees<S, B> {
             nodes: Vec::new(),
             values: Vec::new(),
             planes: Vec::new(),
-            heaps: Vec::new(),
+            heaps: None,
         };
         for &span in spans {
             let nodes = forest.nodes_of(span);
@@ -315,6 +316,7 @@ impl<S: Scalar, B: Bin> Trees<S, B> {
             .map(|question| question.cut)
             .collect();
         trees.runs = runs(&trees.trees);
+        trees.heaps = single::Heaps::new(&trees);
         trees
     }
 
@@ -326,7 +328,7 @@ impl<S: Scalar, B: Bin> Trees<S, B> {
         question: &impl Fn(&Split) -> Question<B>,
     ) -> Shape {
         let (questions, leaves) = (self.questions.len(), self.leaves.len());
-        let (planes, heap) = (self.planes.len(), self.heaps.len());
+        let planes = self.planes.len();
         let mut level = vec![0usize];
         for _ in 0..depth {
             let mut next = Vec::with_capacity(2 * level.len());
@@ -348,14 +350,10 @@ impl<S: Scalar, B: Bin> Trees<S, B> {
                 .map(|index| leaf_value::<S>(&nodes[index])),
         );
         batch::add_planes(&self.leaves[leaves..], &mut self.planes);
-        if self.slots.count() <= single::HEAP_SLOTS_MAX {
-            single::add_heap(&self.questions[questions..], depth, &mut self.heaps);
-        }
         Shape::Complete {
             questions,
             leaves,
             planes,
-            heap,
         }
     }
 

@@ -1,18 +1,26 @@
 //! One row, as fast as a decision on its own needs it.
 //!
-//! Where a group of complete trees has few slots, vectors answer all questions of a tree at once: shuffles
-//! fetch each question's bin, one comparison gives a bit a question, and the way down is shifts. Other
-//! trees are walked with several interleaved, so that their loads wait together. (A table of masks by
-//! feature and bin, as in QuickScorer, touches far more memory a row than either.)
+//! Where a group of complete trees has few slots, vectors answer all questions of a tree at once: see
+//! [`heaps`]. Other trees are walked with several interleaved, so that their loads wait together. (A table
+//! of masks by feature and bin, as in QuickScorer, touches far more memory a row than either.)
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod heaps;
+
+use std::ops::Range;
+
+pub(super) use heaps::Heaps;
+#[cfg(target_arch = "x86_64")]
+use heaps::{HeapBins, Vectors};
 
 use super::batch::deep_step;
 #[cfg(target_arch = "x86_64")]
 use super::batch::has_avx2;
 use super::bins::{Bin, Scalar};
-use super::compiled::{Group, Plan, PlannedTree, Question, Shape, Trees};
+use super::compiled::{Evaluator, Group, Plan, PlannedTree, Question, Shape, Trees};
 
 /// Trees walked interleaved.
 const INTERLEAVED_TREES: usize = 8;
@@ -21,10 +29,6 @@ const STACK_SLOTS: usize = 1024;
 const STACK_OUTPUTS: usize = 64;
 /// Steps between checks whether all of the interleaved deep trees arrived.
 const STEPS: u32 = 4;
-/// The most slots that shuffles can tell apart at little cost.
-pub(super) const HEAP_SLOTS_MAX: usize = 64;
-/// Questions in a vector of a heap.
-const HEAP_LANES: usize = 32;
 
 /// Margins of one row as [`super::CompiledForest::margins_row`] promises.
 pub(super) fn margins<S: Scalar>(
@@ -32,7 +36,7 @@ pub(super) fn margins<S: Scalar>(
     base_margins: &[f64],
     row: &[f64],
     out: &mut [f64],
-    use_simd: bool,
+    evaluator: Evaluator,
 ) {
     let mut stack = [S::default(); STACK_OUTPUTS];
     let mut heap = Vec::new();
@@ -48,8 +52,8 @@ pub(super) fn margins<S: Scalar>(
     }
     for group in &plan.groups {
         match group {
-            Group::Narrow(trees) => run(trees, row, sums, use_simd),
-            Group::Wide(trees) => run(trees, row, sums, use_simd),
+            Group::Narrow(trees) => run(trees, row, sums, evaluator),
+            Group::Wide(trees) => run(trees, row, sums, evaluator),
         }
     }
     for (out, sum) in out.iter_mut().zip(sums) {
@@ -57,40 +61,39 @@ pub(super) fn margins<S: Scalar>(
     }
 }
 
-/// Vectors of a heap that holds the questions of a complete tree, the root at place 1.
-pub(super) const fn heap_vectors(depth: u32) -> usize {
-    (1usize << depth).div_ceil(HEAP_LANES)
+/// Whether the processor has AVX-512 with shuffles of bytes, and what AVX2 came with.
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    has_avx2()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vbmi")
 }
 
-/// Appends a complete tree's questions as a heap: first the slots, then the cuts.
-pub(super) fn add_heap<B: Bin>(
-    questions: &[Question<B>],
-    depth: u32,
-    heaps: &mut Vec<[u8; HEAP_LANES]>,
-) {
-    let lanes = heap_vectors(depth) * HEAP_LANES;
-    let at = |place: usize| place.checked_sub(1).and_then(|place| questions.get(place));
-    let slots: Vec<u8> = (0..lanes)
-        .map(|place| at(place).map_or(0, |question| question.slot as u8))
-        .collect();
-    let cuts: Vec<u8> = (0..lanes)
-        .map(|place| at(place).map_or(0, |question| question.cut.low_byte()))
-        .collect();
-    heaps.extend(slots.as_chunks::<HEAP_LANES>().0);
-    heaps.extend(cuts.as_chunks::<HEAP_LANES>().0);
-}
-
-fn run<S: Scalar, B: Bin>(trees: &Trees<S, B>, row: &[f64], sums: &mut [S], use_simd: bool) {
+fn run<S: Scalar, B: Bin>(trees: &Trees<S, B>, row: &[f64], sums: &mut [S], evaluator: Evaluator) {
     #[cfg(target_arch = "x86_64")]
-    if use_simd && has_avx2() {
-        // SAFETY: the processor has what the function was compiled for.
-        return unsafe { avx2::run(trees, row, sums) };
+    match (evaluator, &trees.heaps) {
+        (Evaluator::Fastest, Some(heaps)) if has_avx512() => {
+            // SAFETY: the processor has what the function was compiled for.
+            return unsafe { avx512::run(trees, heaps, row, sums) };
+        }
+        (Evaluator::Fastest | Evaluator::Avx2, _) if has_avx2() => {
+            // SAFETY: the processor has what the function was compiled for.
+            return unsafe { avx2::run(trees, row, sums) };
+        }
+        _ => {}
     }
-    run_with::<S, B, false>(trees, row, sums);
+    run_walking::<S, B, false>(trees, row, sums);
 }
 
+/// `SIMD` may be set only where AVX2 was detected.
 #[inline(always)]
-fn run_with<S: Scalar, B: Bin, const SIMD: bool>(trees: &Trees<S, B>, row: &[f64], sums: &mut [S]) {
+fn run_walking<S: Scalar, B: Bin, const SIMD: bool>(
+    trees: &Trees<S, B>,
+    row: &[f64],
+    sums: &mut [S],
+) {
     let mut stack = [B::default(); STACK_SLOTS];
     let mut heap = Vec::new();
     let bins = match stack.get_mut(..trees.slots.count()) {
@@ -101,27 +104,41 @@ fn run_with<S: Scalar, B: Bin, const SIMD: bool>(trees: &Trees<S, B>, row: &[f64
         }
     };
     trees.slots.row::<B, SIMD>(row, bins);
-    #[cfg(target_arch = "x86_64")]
-    let by_heap = if SIMD {
-        avx2::HeapBins::of(trees, bins)
-    } else {
-        None
-    };
     for run in &trees.runs {
-        #[cfg(target_arch = "x86_64")]
-        if let (Some(bins), Shape::Complete { .. }) = (&by_heap, trees.trees[run.start].shape) {
-            // SAFETY: `SIMD` is set only after AVX2 was detected.
-            unsafe { bins.add(trees, run.clone(), sums) };
-            continue;
-        }
-        let mut first = run.start;
-        while first + INTERLEAVED_TREES <= run.end {
-            walk::<S, B, INTERLEAVED_TREES>(trees, first, bins, sums);
-            first += INTERLEAVED_TREES;
-        }
-        for tree in first..run.end {
-            walk::<S, B, 1>(trees, tree, bins, sums);
-        }
+        walk_run(trees, run.clone(), bins, sums);
+    }
+}
+
+/// # Safety
+/// The processor has AVX2 and what the vectors need.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn run_with_heaps<S: Scalar, B: Bin, V: Vectors>(
+    trees: &Trees<S, B>,
+    heaps: &Heaps<S>,
+    row: &[f64],
+    sums: &mut [S],
+) {
+    let mut stack = [B::default(); heaps::SLOTS_MAX];
+    let bins = &mut stack[..trees.slots.count()];
+    trees.slots.row::<B, true>(row, bins);
+    // SAFETY: the caller's promise.
+    unsafe {
+        heaps.add::<V>(&HeapBins::of(bins), sums, |range, sums| {
+            walk_run(trees, range, bins, sums);
+        });
+    }
+}
+
+#[inline(always)]
+fn walk_run<S: Scalar, B: Bin>(trees: &Trees<S, B>, run: Range<usize>, bins: &[B], sums: &mut [S]) {
+    let mut first = run.start;
+    while first + INTERLEAVED_TREES <= run.end {
+        walk::<S, B, INTERLEAVED_TREES>(trees, first, bins, sums);
+        first += INTERLEAVED_TREES;
+    }
+    for tree in first..run.end {
+        walk::<S, B, 1>(trees, tree, bins, sums);
     }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! `rten` bounds neither time nor memory, so every size is known before it computes: one row at a time, all dimensions
 //! fixed, operators from a list, shapes of all values inferred and added up. What is computed at load from constants alone
-//! is bounded beforehand ([`growth`]). A net whose sizes depend on its numbers is refused. Beside the net for one row stands
-//! one for several rows, where it proved to give the same answers ([`wide`]).
+//! is bounded beforehand ([`growth`]). A net whose sizes depend on its numbers is refused. What has passed all that may be
+//! run by an installed onnxruntime instead ([`onnxruntime`]). Beside the net for one row stands one for several rows, where it
+//! proved to give the same answers ([`wide`]).
 
+#[cfg(feature = "onnxruntime")]
+pub(super) mod onnxruntime;
 mod wide;
 
 use std::collections::{BTreeSet, HashMap};
@@ -122,11 +125,24 @@ const OPERATORS: [&str; 87] = [
 /// A net, ready to run.
 #[derive(Debug)]
 pub(super) struct Net {
-    model: Model,
-    inputs: Vec<(NodeId, Vec<usize>)>,
-    outputs: Vec<NodeId>,
+    runner: Runner,
+    /// The sizes of what each input is given in a run.
+    shapes: Vec<Vec<usize>>,
+    outputs: usize,
     /// The same net for several rows at once, where that is faster.
     wide: Option<Box<wide::Wide>>,
+}
+
+/// What computes it.
+#[derive(Debug)]
+enum Runner {
+    Rten {
+        model: Model,
+        inputs: Vec<NodeId>,
+        outputs: Vec<NodeId>,
+    },
+    #[cfg(feature = "onnxruntime")]
+    Installed(onnxruntime::Sessions),
 }
 
 /// The sizes of one row, by the name of the input.
@@ -141,6 +157,11 @@ impl Net {
     /// Fixes every size, bounds them, and opens.
     pub fn open(model: &ModelProto) -> Result<Net, OnnxError> {
         let mut net = Net::open_for(model, 1)?;
+        // An installed runtime is asked row by row.
+        #[cfg(feature = "onnxruntime")]
+        if matches!(net.runner, Runner::Installed(_)) {
+            return Ok(net);
+        }
         net.wide = wide::open(model, &net).map(Box::new);
         Ok(net)
     }
@@ -158,25 +179,35 @@ impl Net {
         let mut options = ModelOptions::with_all_ops();
         options.shape_inference(ShapeInferenceMode::Strict);
         let bytes = fixed.encode_to_vec();
+        #[cfg(feature = "onnxruntime")]
+        let copy = bytes.clone();
         let net = guarded(|| {
             options
                 .load(bytes)
                 .map_err(|error| wrong(&error.to_string()))
         })?;
         check_sizes(&net, graph)?;
+        let (names, shapes): (Vec<String>, Vec<Vec<usize>>) = shapes.into_iter().unzip();
+        let outputs = graph.output.len();
+        #[cfg(feature = "onnxruntime")]
+        if let Some(sessions) = onnxruntime::Sessions::open(graph, copy)? {
+            return Ok(Net {
+                runner: Runner::Installed(sessions),
+                shapes,
+                outputs,
+                wide: None,
+            });
+        }
         let node = |name: &str| net.node_id(name).map_err(|error| wrong(&error.to_string()));
-        let inputs = shapes
-            .into_iter()
-            .map(|(name, shape)| Ok((node(&name)?, shape)))
-            .collect::<Result<_, OnnxError>>()?;
-        let outputs = graph
-            .output
-            .iter()
-            .map(|output| node(&output.name))
-            .collect::<Result<_, _>>()?;
+        let nodes = |names: Vec<&str>| names.into_iter().map(node).collect::<Result<_, _>>();
+        let output_names = graph.output.iter().map(|output| output.name.as_str());
         Ok(Net {
-            model: net,
-            inputs,
+            runner: Runner::Rten {
+                inputs: nodes(names.iter().map(String::as_str).collect())?,
+                outputs: nodes(output_names.collect())?,
+                model: net,
+            },
+            shapes,
             outputs,
             wide: None,
         })
@@ -186,7 +217,7 @@ impl Net {
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Value>, OnnxError> {
         let rows = inputs.first().and_then(|tensor| tensor.shape().first());
         let rows = rows.copied().unwrap_or(0);
-        let mut tables: Vec<Option<Table>> = vec![None; self.outputs.len()];
+        let mut tables: Vec<Option<Table>> = vec![None; self.outputs];
         let mut row = 0;
         while row < rows {
             let wide = self
@@ -214,8 +245,19 @@ impl Net {
         taken: Range<usize>,
         rows: usize,
     ) -> Result<Vec<Table>, OnnxError> {
+        let (model, ids, outputs) = match &self.runner {
+            Runner::Rten {
+                model,
+                inputs,
+                outputs,
+            } => (model, inputs, outputs),
+            #[cfg(feature = "onnxruntime")]
+            Runner::Installed(sessions) => {
+                return sessions.run_row(inputs, &self.shapes, taken.start, rows);
+            }
+        };
         let mut given = Vec::with_capacity(inputs.len());
-        for ((id, shape), tensor) in self.inputs.iter().zip(inputs) {
+        for ((id, shape), tensor) in ids.iter().zip(&self.shapes).zip(inputs) {
             given.push((*id, part(tensor, shape, &taken, rows)?.into()));
         }
         let failed = |error: rten::RunError| OnnxError::Run {
@@ -223,8 +265,8 @@ impl Net {
             operator: "net".to_owned(),
             reason: error.to_string(),
         };
-        let values = guarded(|| self.model.run(given, &self.outputs, None).map_err(failed))?;
-        let rows = self.inputs.first().map_or(1, |(_, shape)| shape[0]);
+        let values = guarded(|| model.run(given, outputs, None).map_err(failed))?;
+        let rows = self.shapes.first().map_or(1, |shape| shape[0]);
         let of_rows = |value| Ok(table(value)?.first(taken.len(), rows));
         values.into_iter().map(of_rows).collect()
     }

@@ -279,7 +279,7 @@ fn check_paths(shape: &Shape, count: usize) {
     let rows = rows(shape, count);
     let mut plain = vec![0.0; count * shape.outputs];
     forest.margins(&rows, &mut plain);
-    for evaluator in [Evaluator::Fastest, Evaluator::Portable] {
+    for evaluator in [Evaluator::Fastest, Evaluator::Avx2, Evaluator::Portable] {
         let compiled = forest.compile().with_evaluator(evaluator);
         let mut batch = vec![0.0; plain.len()];
         compiled.margins(&rows, &mut batch);
@@ -302,6 +302,14 @@ proptest! {
     #[test]
     fn every_path_gives_the_bits_of_the_plain_walk(shape in shapes(), count in 0..300usize) {
         check_paths(&shape, count);
+    }
+
+    #[test]
+    fn many_shallow_trees_over_many_features_give_them_too(
+        shape in shapes(), features in 10..90usize, trees in 60..200usize, depth in 1..8usize,
+    ) {
+        let splits = shape.splits.max(800);
+        check_paths(&Shape { features, trees, depth, splits, ..shape }, 9);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! One pass over the rows does both steps: eight rows at a time get their posteriors, and their
 //! offsets from the old means are summed into new weights, means and covariances. Covariances taken
 //! about the old mean are moved to the new one afterwards, which loses nothing because the two are
-//! near. Starts are the segments of k-means. A regulariser on the diagonal keeps covariances
+//! near. Starts are the segments of k-means, the best of a few. A regulariser on the diagonal keeps covariances
 //! invertible; where it does not, that segment's is raised tenfold, a few times, before the fit
 //! gives up.
 
@@ -14,6 +14,9 @@ use rayon::prelude::*;
 use super::kmeans::{self, ITERATIONS_MAX, KMeansOptions, RESTARTS_MAX};
 use super::{ClusterError, Rows, check_parameter, check_segments};
 
+/// Runs of k-means that a start is chosen from: one alone often puts two centers into one segment, and
+/// expectation and maximisation do not get out of that.
+const START_RUNS: usize = 4;
 /// How often the regulariser is raised tenfold for a covariance that cannot be decomposed.
 const RAISES_MAX: usize = 6;
 /// Keeps the weight of a segment that lost all its rows above zero, as scikit-learn does.
@@ -150,7 +153,7 @@ fn run(rows: &Rows<'_>, options: &MixtureOptions, restart: usize) -> Result<Run,
     })
 }
 
-/// The mixture of the segments of one run of k-means.
+/// The mixture of the segments of the best of a few runs of k-means.
 fn start(
     rows: &Rows<'_>,
     options: &MixtureOptions,
@@ -158,7 +161,7 @@ fn start(
 ) -> Result<Mixture, ClusterError> {
     let seed = options.seed.wrapping_add((restart as u64) << 32);
     let kmeans = KMeansOptions {
-        restarts: 1,
+        restarts: START_RUNS,
         ..KMeansOptions::new(options.segments, seed)
     };
     let fit = kmeans::fit(rows, &kmeans)?;

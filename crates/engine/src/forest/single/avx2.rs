@@ -1,117 +1,123 @@
-//! One row in AVX2: all questions of a complete tree at once.
+//! The passes over heaps in AVX2: shuffles find the bins of 32 questions, one comparison answers them.
 
-use std::arch::x86_64::{_mm256_cmpgt_epi8, _mm256_loadu_si256, _mm256_movemask_epi8};
-use std::ops::Range;
+use std::arch::x86_64::{
+    __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_add_epi64,
+    _mm256_and_si256, _mm256_cmpgt_epi8, _mm256_cvtepu8_epi64, _mm256_cvtepu16_epi64,
+    _mm256_cvtepu32_epi64, _mm256_load_si256, _mm256_movemask_epi8, _mm256_or_si256,
+    _mm256_set1_epi64x, _mm256_setr_epi64x, _mm256_srlv_epi64, _mm256_store_si256,
+    _mm256_sub_epi64,
+};
 
-use super::{HEAP_LANES, HEAP_SLOTS_MAX, heap_vectors, run_with};
+use super::heaps::{Asked, HeapBins, LINE, Places, Rights, STRETCH_TREES, Vectors};
+use super::{run_walking, run_with_heaps};
 use crate::forest::batch::avx2::lookup;
 use crate::forest::bins::{Bin, Scalar};
-use crate::forest::compiled::{Shape, Trees};
+use crate::forest::compiled::Trees;
+
+/// Questions answered at once.
+const HALF: usize = LINE / 2;
+/// Trees followed at once.
+const LANES: usize = 4;
 
 /// The whole run of a group, compiled for AVX2: the search for bins gains from it too.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn run<S: Scalar, B: Bin>(trees: &Trees<S, B>, row: &[f64], sums: &mut [S]) {
-    run_with::<S, B, true>(trees, row, sums);
+    // SAFETY: the function is compiled for what the vectors need.
+    match (&trees.heaps, trees.slots.count()) {
+        (Some(heaps), ..=32) => unsafe {
+            run_with_heaps::<S, B, Shuffles<2>>(trees, heaps, row, sums);
+        },
+        (Some(heaps), ..=64) => unsafe {
+            run_with_heaps::<S, B, Shuffles<4>>(trees, heaps, row, sums);
+        },
+        // With still more tables, shuffles and blends take longer than the walk.
+        _ => run_walking::<S, B, true>(trees, row, sums),
+    }
 }
 
-/// A row's bins where shuffles find them.
-pub(super) struct HeapBins {
-    bins: [u8; HEAP_SLOTS_MAX],
-    /// Whether half of them is enough.
-    is_half: bool,
-}
+/// Bins in tables of sixteen.
+struct Shuffles<const TABLES: usize>(*const u8);
 
-impl HeapBins {
-    /// `None` if the group has no heaps.
+impl<const TABLES: usize> Vectors for Shuffles<TABLES> {
     #[inline(always)]
-    pub(super) fn of<S, B: Bin>(trees: &Trees<S, B>, bins: &[B]) -> Option<HeapBins> {
-        if trees.heaps.is_empty() {
-            return None;
-        }
-        let mut bytes = [0; HEAP_SLOTS_MAX];
-        for (byte, bin) in bytes.iter_mut().zip(bins) {
-            *byte = bin.low_byte();
-        }
-        Some(HeapBins {
-            bins: bytes,
-            is_half: bins.len() <= HEAP_SLOTS_MAX / 2,
-        })
+    unsafe fn of(bins: &HeapBins) -> Shuffles<TABLES> {
+        Shuffles(bins.0.as_ptr())
     }
 
-    /// Adds what the complete trees of a run say, in order.
-    ///
-    /// # Safety
-    /// The processor has AVX2.
     #[inline(always)]
-    pub(super) unsafe fn add<S: Scalar, B: Bin>(
-        &self,
-        trees: &Trees<S, B>,
-        run: Range<usize>,
-        sums: &mut [S],
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match (trees.trees[run.start].depth, self.is_half) {
-                (1..=5, true) => self.add_run::<S, B, 1, 2>(trees, run, sums),
-                (1..=5, false) => self.add_run::<S, B, 1, 4>(trees, run, sums),
-                (6, true) => self.add_run::<S, B, 2, 2>(trees, run, sums),
-                (6, false) => self.add_run::<S, B, 2, 4>(trees, run, sums),
-                (_, true) => self.add_run::<S, B, 4, 2>(trees, run, sums),
-                (_, false) => self.add_run::<S, B, 4, 4>(trees, run, sums),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`HeapBins::add`].
-    #[inline(always)]
-    unsafe fn add_run<S: Scalar, B: Bin, const VECTORS: usize, const TABLES: usize>(
-        &self,
-        trees: &Trees<S, B>,
-        run: Range<usize>,
-        sums: &mut [S],
-    ) {
-        for tree in &trees.trees[run] {
-            let Shape::Complete { leaves, heap, .. } = tree.shape else {
-                continue;
-            };
-            assert!(heap_vectors(tree.depth) == VECTORS);
-            let heap = &trees.heaps[heap..][..2 * VECTORS];
-            // SAFETY: the caller's promise; the heap has as many vectors of slots as of cuts.
-            let right = unsafe { self.right::<VECTORS, TABLES>(heap) };
-            let mut place = 1u32;
-            for _ in 0..tree.depth.min(6) {
-                place = 2 * place + (right[0] >> place & 1) as u32;
-            }
-            if VECTORS == 4 {
-                place = 2 * place + (right[1] >> (place - 64) & 1) as u32;
-            }
-            let leaf = leaves + place as usize - (1 << tree.depth);
-            let sum = &mut sums[tree.output];
-            *sum = sum.plus(trees.leaves[leaf]);
-        }
-    }
-
-    /// A bit for each question by its place in the heap: whether the row goes right.
-    ///
-    /// # Safety
-    /// AVX2; `heap` has `VECTORS` vectors of slots and as many of cuts.
-    #[inline(always)]
-    unsafe fn right<const VECTORS: usize, const TABLES: usize>(
-        &self,
-        heap: &[[u8; HEAP_LANES]],
-    ) -> [u64; 2] {
-        let mut right = [0; 2];
-        for vector in 0..VECTORS {
-            // SAFETY: the caller's promise; `bins` is as long as all tables.
+    unsafe fn rights(&self, asked: &Asked) -> u64 {
+        let mut rights = 0;
+        for first in [0, HALF] {
+            // SAFETY: the caller's promise; both halves of both lines are aligned, and the bins, which
+            // live as long as the run, are as long as all tables.
             let left = unsafe {
-                let slots = _mm256_loadu_si256(heap[vector].as_ptr().cast());
-                let cuts = _mm256_loadu_si256(heap[VECTORS + vector].as_ptr().cast());
-                let bins = lookup::<TABLES>(self.bins.as_ptr(), slots);
+                let slots = _mm256_load_si256(asked.slots.as_ptr().add(first).cast());
+                let cuts = _mm256_load_si256(asked.cuts.as_ptr().add(first).cast());
+                let bins = lookup::<TABLES>(self.0, slots);
                 _mm256_movemask_epi8(_mm256_cmpgt_epi8(cuts, bins)) as u32
             };
-            right[vector / 2] |= u64::from(!left) << (vector % 2 * HEAP_LANES);
+            rights |= u64::from(!left) << first;
         }
-        right
+        rights
+    }
+
+    #[inline(always)]
+    unsafe fn follow<const DEPTH: u32>(rights: &Rights, trees: usize, places: &mut Places) {
+        assert!(trees <= STRETCH_TREES);
+        let width = 1i64 << DEPTH;
+        // SAFETY: the caller's promise; with at most `STRETCH_TREES` trees, rounded up to whole vectors,
+        // all loads and stores lie in their buffers.
+        unsafe {
+            let mut base = _mm256_setr_epi64x(-width, 0, width, 2 * width);
+            let next = _mm256_set1_epi64x(LANES as i64 * width);
+            for first in (0..trees).step_by(LANES) {
+                let right = rights_of::<DEPTH>(rights, first);
+                let mut place = _mm256_set1_epi64x(1);
+                for _ in 0..DEPTH.min(6) {
+                    place = step(place, right, place);
+                }
+                if DEPTH == 7 {
+                    let lower = rights.0.as_ptr().add(STRETCH_TREES + first);
+                    let bit = _mm256_sub_epi64(place, _mm256_set1_epi64x(LINE as i64));
+                    place = step(place, _mm256_load_si256(lower.cast()), bit);
+                }
+                let leaf = _mm256_add_epi64(place, base);
+                _mm256_store_si256(places.0.as_mut_ptr().add(first).cast(), leaf);
+                base = _mm256_add_epi64(base, next);
+            }
+        }
+    }
+}
+
+/// Twice the place, and one more where the bit is set.
+///
+/// # Safety
+/// AVX2.
+#[inline(always)]
+unsafe fn step(place: __m256i, rights: __m256i, bit: __m256i) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let is_set = _mm256_and_si256(_mm256_srlv_epi64(rights, bit), _mm256_set1_epi64x(1));
+        _mm256_or_si256(_mm256_add_epi64(place, place), is_set)
+    }
+}
+
+/// The bits of four trees from `first`, a tree a lane.
+///
+/// # Safety
+/// AVX2; `first` is below [`STRETCH_TREES`] and a whole number of vectors.
+#[inline(always)]
+unsafe fn rights_of<const DEPTH: u32>(rights: &Rights, first: usize) -> __m256i {
+    let bytes = rights.0.as_ptr().cast::<u8>();
+    // SAFETY: the caller's promise; a tree has 2^depth bits, or 64 here where it has more.
+    unsafe {
+        match DEPTH {
+            3 => _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(
+                bytes.add(first).cast::<i32>().read_unaligned(),
+            )),
+            4 => _mm256_cvtepu16_epi64(_mm_loadl_epi64(bytes.add(2 * first).cast())),
+            5 => _mm256_cvtepu32_epi64(_mm_loadu_si128(bytes.add(4 * first).cast())),
+            _ => _mm256_load_si256(bytes.add(8 * first).cast()),
+        }
     }
 }

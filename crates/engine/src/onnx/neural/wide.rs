@@ -54,10 +54,10 @@ fn tried(plain: &Net, wide: &Net, graph: &GraphProto) -> Option<usize> {
         .iter()
         .filter(|input| !is_constant(graph, input));
     let inputs: Option<Vec<Tensor>> = plain
-        .inputs
+        .shapes
         .iter()
         .zip(given)
-        .map(|((_, shape), input)| made_up(shape, is_whole(input), &mut random))
+        .map(|(shape, input)| made_up(shape, is_whole(input), &mut random))
         .collect();
     let inputs = inputs?;
     let mut together_takes = Duration::MAX;
@@ -194,7 +194,7 @@ mod tests {
         }));
         // One full run, one padded, one row alone.
         for rows in [1, 3, ROWS + 5, 2 * ROWS + 1] {
-            let width: usize = plain.inputs[0].1.iter().product();
+            let width: usize = plain.shapes[0].iter().product();
             let values = (0..rows * width).map(|place| (place % 19) as f32 / 9.5 - 1.0);
             let values: Vec<f32> = values.collect();
             let input = Tensor::new(vec![rows, width], Data::Float(Arc::new(values))).unwrap();
