@@ -15,6 +15,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ombud_ledger::Tenant;
 use sqlx::AssertSqlSafe;
 
+/// By this tag clients keep prompts out of every search of registered models: what has no such tag is no prompt, while any
+/// other tag must be there to be unequal.
+const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
 /// Rows on a page of runs; the clients ask for so many.
 pub const SEARCH_ROWS_MAX: usize = 50_000;
 
@@ -405,6 +408,10 @@ fn on_shelf(
             if *is_negated { "exists" } else { "not exists" },
             String::new(),
         ),
+        Test::Compare(Comparator::NotEqual, _) if clause.field.key == PROMPT_TAG => {
+            let test = test("t.value", true, clause, statement)?;
+            ("not exists", format!(" and not ({test})"))
+        }
         _ => {
             let test = test("t.value", !is_metric, clause, statement)?;
             // What is no number is neither more nor less than any.
