@@ -863,7 +863,7 @@ fn a_report_is_one_file(place: &Place) {
         "North Clinic",
         "How this was made",
         "What can be done",
-        "Nursing",
+        "Intensive Care",
     ] {
         assert!(page.contains(wanted), "{wanted}");
     }
