@@ -85,7 +85,7 @@ def told(request, server):
 def probabilities(server, name, rows):
     status, answer = server.call("POST", f"/api/v1/models/{name}/decide:batch", {"rows": [{"input": row} for row in rows]})
     assert status == 200, answer
-    return [max(row["probabilities"].items(), key=lambda pair: str(pair[0]) == "1")[1] for row in answer["rows"]]
+    return [max(row["probabilities"].items(), key=lambda pair: str(pair[0]) == "1")[1] for row in answer["results"]]
 
 
 def test_a_registered_model_of_xgboost_answers_decisions(told, server):
@@ -120,7 +120,7 @@ def test_a_pickle_is_kept_and_says_that_it_is_never_loaded(told):
 def test_what_a_client_changed_is_on_record(told, server):
     status, page = server.call("GET", "/api/v1/audit/records?kind=registry&limit=1000")
     assert status == 200, page
-    did = {json.loads(record["detail"])["did"] for record in page["records"] if record.get("detail")}
+    did = {record["detail"]["did"] for record in page["records"] if record.get("detail")}
     assert did >= {"make model", "list version", "alias", "register", "delete", "tag"}, did
 
 
