@@ -339,8 +339,11 @@ pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<Hous
     }))
 }
 
+/// Where bundles are, and files beside runs.
+type Places = (Arc<dyn Artifacts>, Arc<dyn Depot>);
+
 /// Bundles, and files beside runs: in one folder or one bucket.
-fn places_of_files(config: &Config) -> Result<(Arc<dyn Artifacts>, Arc<dyn Depot>), OpenError> {
+fn places_of_files(config: &Config) -> Result<Places, OpenError> {
     let storage = &config.storage;
     let Some(bucket) = storage.artifacts.strip_prefix("s3://") else {
         let folder = match storage.artifacts.as_str() {

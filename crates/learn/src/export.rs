@@ -78,7 +78,11 @@ fn refuse_stages(bundle: &Bundle, format: &'static str) -> Result<(), Refused> {
     let Some(ensemble) = &manifest.ensemble else {
         return Ok(());
     };
-    let stages: Vec<String> = ensemble.stages.iter().map(|stage| stage.words()).collect();
+    let stages: Vec<String> = ensemble
+        .stages
+        .iter()
+        .map(ombud_core::ensemble::Stage::words)
+        .collect();
     Err(Refused::Kind {
         what: format!(
             "{}, which asks {} first,",

@@ -19,7 +19,7 @@ pub fn read(tensor: &str, datatype: Datatype, bytes: Bytes) -> Result<Data> {
             .map(Data::Texts)
             .ok_or_else(|| wrong("a text's length goes beyond the data".to_owned()));
     };
-    if bytes.len() % size != 0 {
+    if !bytes.len().is_multiple_of(size) {
         return Err(wrong(format!(
             "{} bytes are no multiple of {size}",
             bytes.len()

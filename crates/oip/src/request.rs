@@ -424,11 +424,11 @@ mod tests {
             datatype: Datatype::Fp32,
             dims: vec![2],
         };
-        let request = Request::from_raw(Bytes::from(vec![0; 16]), std::slice::from_ref(&slot))
-            .expect("a request");
+        let slots = std::slice::from_ref(&slot);
+        let request = Request::from_raw(Bytes::from(vec![0; 16]), slots).expect("a request");
         assert_eq!(request.inputs[0].shape, [2, 2]);
         assert!(request.is_binary);
-        assert!(Request::from_raw(Bytes::from(vec![0; 12]), &[slot.clone()]).is_err());
+        assert!(Request::from_raw(Bytes::from(vec![0; 12]), slots).is_err());
         assert!(matches!(
             Request::from_raw(Bytes::new(), &[slot.clone(), slot]),
             Err(Error::RawInputs(2))

@@ -73,6 +73,8 @@ struct Answered {
 
 /// A row of a batch on its way: where it goes, or why nowhere.
 type RoutedRow = (Ask, RecordId, Result<Route>);
+/// The same as its model reads it.
+type ParsedRow = (Ask, RecordId, Result<(Route, Row)>);
 /// The same with its answer.
 type ComputedRow = (Ask, RecordId, Result<(Route, Answered)>);
 
@@ -509,7 +511,7 @@ fn compute_rows(routed: Vec<RoutedRow>) -> Vec<ComputedRow> {
     };
     let parsed: Vec<_> = routed.into_iter().map(parse).collect();
     let mut answers = answers_by_version(&parsed);
-    let answer = |(place, (ask, id, parsed)): (usize, (Ask, RecordId, Result<(Route, Row)>))| {
+    let answer = |(place, (ask, id, parsed)): (usize, ParsedRow)| {
         let answered = parsed.and_then(|(route, row)| {
             let answer = answers[place].take().ok_or(Error::NoAnswer)?;
             let model = &route.warm.model;
@@ -528,7 +530,7 @@ fn compute_rows(routed: Vec<RoutedRow>) -> Vec<ComputedRow> {
 }
 
 /// The answers to all rows that can be asked; rows of one version are asked together.
-fn answers_by_version(parsed: &[(Ask, RecordId, Result<(Route, Row)>)]) -> Vec<Option<Answer>> {
+fn answers_by_version(parsed: &[ParsedRow]) -> Vec<Option<Answer>> {
     let mut places: BTreeMap<Version, Vec<usize>> = BTreeMap::new();
     for (place, (_, _, parsed)) in parsed.iter().enumerate() {
         if let Ok((route, _)) = parsed {

@@ -165,6 +165,6 @@ mod tests {
                 Ok(right)
             );
         }
-        assert!(FilePath::new(&"a/".repeat(40).trim_end_matches('/').to_owned()).is_err());
+        assert!(FilePath::new("a/".repeat(40).trim_end_matches('/')).is_err());
     }
 }

@@ -94,14 +94,14 @@ fn random_id() -> Result<String> {
 async fn insert_rows(
     transaction: &mut Transaction,
     head: &str,
-    shared: &[Value],
+    shared: Vec<Value>,
     rows: Vec<Vec<Value>>,
     tail: &str,
 ) -> Result<()> {
     let mut rows = rows.into_iter().peekable();
     while rows.peek().is_some() {
         let mut sql = head.to_owned();
-        let mut bound = shared.to_vec();
+        let mut bound = shared.clone();
         for (place, row) in rows.by_ref().take(ROWS_AT_ONCE).enumerate() {
             sql.push_str(if place == 0 { " values (" } else { ", (" });
             let holders = (1..=shared.len()).chain(bound.len() + 1..=bound.len() + row.len());

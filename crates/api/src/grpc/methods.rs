@@ -64,11 +64,11 @@ impl Calling {
             platform: about.platform(),
             inputs: inputs(about.schema)
                 .iter()
-                .map(|slot| slot.metadata())
+                .map(ombud_oip::model::Slot::metadata)
                 .collect(),
             outputs: outputs(about.outputs)
                 .iter()
-                .map(|slot| slot.metadata())
+                .map(ombud_oip::model::Slot::metadata)
                 .collect(),
             properties: about.properties(),
         })

@@ -300,6 +300,9 @@ async fn a_version_that_is_a_pickle_is_kept_and_never_deployed() {
             "{answer}"
         );
     }
+    let whole = format!("/api/2.0/mlflow-artifacts/artifacts/{folder}/");
+    let removed = open.call(call(Method::DELETE, &whole).key(&key)).await;
+    assert_eq!(removed.json()["error_code"], "INVALID_STATE", "{removed}");
     let kept = open.call(get(&file).key(&key)).await;
     assert_eq!(kept.body, b"\x80\x04cos\nsystem\n");
     let message = made["status_message"].as_str().expect("a text");

@@ -286,10 +286,7 @@ mod tests {
         let people: Vec<Member> = [1.0, 2.0, 2.0, 3.0, 4.0].map(member).to_vec();
         let group = Aggregate::of(Domain::Business, Some(50), &people).unwrap();
         assert!((group.overall.mean - 7.0 * 2.4).abs() < 1e-9);
-        assert_eq!(
-            group.overall.quartiles.map(|it| it.round()),
-            [14.0, 14.0, 21.0]
-        );
+        assert_eq!(group.overall.quartiles.map(f64::round), [14.0, 14.0, 21.0]);
         assert_eq!(group.risk_rates[0], Some(0.6));
         assert_eq!(group.tier_shares, [0.2, 0.4, 0.0, 0.2, 0.2]);
         assert_eq!(group.tier, Tier::Mixed);

@@ -128,16 +128,39 @@ impl Features<'_> {
         };
         vec![
             word("domain", Some(self.domain.word())),
-            word("age_range", who.age_range.map(|it| it.word())),
-            word("gender_identity", who.gender_identity.map(|it| it.word())),
-            word("tenure_range", who.tenure_range.map(|it| it.word())),
-            word("position_level", who.position_level.map(|it| it.word())),
-            word("work_location", who.work_location.map(|it| it.word())),
+            word(
+                "age_range",
+                who.age_range.map(super::demographics::AgeRange::word),
+            ),
+            word(
+                "gender_identity",
+                who.gender_identity
+                    .map(super::demographics::GenderIdentity::word),
+            ),
+            word(
+                "tenure_range",
+                who.tenure_range.map(super::demographics::TenureRange::word),
+            ),
+            word(
+                "position_level",
+                who.position_level
+                    .map(super::demographics::PositionLevel::word),
+            ),
+            word(
+                "work_location",
+                who.work_location
+                    .map(super::demographics::WorkLocation::word),
+            ),
             word(
                 "employment_status",
-                who.employment_status.map(|it| it.word()),
+                who.employment_status
+                    .map(super::demographics::EmploymentStatus::word),
             ),
-            word("education_level", who.education_level.map(|it| it.word())),
+            word(
+                "education_level",
+                who.education_level
+                    .map(super::demographics::EducationLevel::word),
+            ),
             word("ethnicity", ethnicity),
         ]
     }

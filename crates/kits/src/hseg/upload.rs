@@ -108,7 +108,7 @@ fn read_row(
                 said_domain = value
                     .as_str()
                     .map(str::to_owned)
-                    .filter(|word| !word.trim().is_empty())
+                    .filter(|word| !word.trim().is_empty());
             }
         }
     }

@@ -143,9 +143,9 @@ fn strain_of_unseen_members_adds_up_to_that_of_their_organizations() {
     // Rows are in no order, so every fifth is as good as a random fifth.
     lines.enumerate().for_each(|(at, line)| {
         if at % 5 == 0 {
-            held.push(line)
+            held.push(line);
         } else {
-            learned.push(line)
+            learned.push(line);
         }
     });
     let (learned_path, held_path) = (

@@ -132,7 +132,7 @@ impl Repository {
                 pbtxt::scalar(config, "default_model_filename").filter(|name| !name.is_empty());
             match model_file(&folder, named)? {
                 Ok((file, format)) => {
-                    self.add(theirs, &version, file, format, labels(model, config))
+                    self.add(theirs, &version, file, format, labels(model, config));
                 }
                 Err(reason) => self.pass(theirs, &version, reason),
             }

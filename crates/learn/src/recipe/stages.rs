@@ -49,9 +49,12 @@ pub(super) fn read(root: &Section<'_>) -> Vec<StageSpec> {
 fn read_stage(section: Section<'_>) -> Option<StageSpec> {
     let bundle = section.text(&["bundle"]);
     let bundle = section.require("bundle", bundle, "bundle = \"models/text_risk/latest\"");
-    let features = section.section("features").map(read_outputs);
-    let features = section.require("features", features, EXAMPLE);
-    if features.as_ref().is_some_and(BTreeMap::is_empty) {
+    let features = section.section("features");
+    let is_empty = features
+        .as_ref()
+        .is_some_and(|named| named.rest().is_empty());
+    let features = section.require("features", features.map(read_outputs), EXAMPLE);
+    if is_empty {
         let hint = Some(format!("write `{EXAMPLE}`"));
         section.mistake(
             section.line(),

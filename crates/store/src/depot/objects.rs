@@ -4,7 +4,7 @@ use super::{Chunks, Depot, ENTRIES_MAX, Entry, FILES, FilePath};
 use crate::artifacts::{ArtifactError, Doing, ObjectOptions, Objects};
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
-use object_store::path::Path;
+use object_store::path::{Path, PathPart};
 use object_store::{ObjectStore, ObjectStoreExt};
 use ombud_ledger::Tenant;
 use std::io;
@@ -27,7 +27,7 @@ impl ObjectDepot {
     fn place(&self, tenant: &Tenant, path: Option<&FilePath>) -> Path {
         let root = self.prefix.clone().join(tenant.as_str()).join(FILES);
         match path {
-            Some(path) => path.parts().fold(root, Path::join),
+            Some(path) => path.parts().fold(root, join),
             None => root,
         }
     }
@@ -67,6 +67,14 @@ impl ObjectDepot {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Adds a part by its own name. What the store's library would write as `%C3%A4` comes back so in a listing.
+fn join(folder: Path, part: &str) -> Path {
+    match PathPart::parse(part) {
+        Ok(part) => folder.join(part),
+        Err(_) => folder.join(part),
     }
 }
 

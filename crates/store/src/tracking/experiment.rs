@@ -311,7 +311,7 @@ async fn put_tags(
     insert_rows(
         transaction,
         "insert into store_experiment_tags (tenant, experiment, name, value)",
-        &values![tenant, number],
+        values![tenant, number],
         pair_rows(last_of_each(tags)),
         "on conflict (tenant, experiment, name) do update set value = excluded.value",
     )

@@ -240,7 +240,7 @@ impl Store {
         insert_rows(
             &mut transaction,
             "insert into store_model_tags (tenant, model, name, value)",
-            &values![tenant, &model],
+            values![tenant, &model],
             pair_rows(tags),
             "on conflict (tenant, model, name) do update set value = excluded.value",
         )
@@ -338,7 +338,7 @@ impl Store {
                 insert_rows(
                     &mut transaction,
                     "insert into store_model_tags (tenant, model, name, value)",
-                    &values![tenant, model],
+                    values![tenant, model],
                     pair_rows(tags),
                     "on conflict (tenant, model, name) do update set value = excluded.value",
                 )
@@ -761,7 +761,7 @@ async fn put_tags(
     insert_rows(
         transaction,
         "insert into store_listed_version_tags (tenant, model, version, name, value)",
-        &values![tenant, model, version],
+        values![tenant, model, version],
         pair_rows(tags),
         "on conflict (tenant, model, version, name) do update set value = excluded.value",
     )

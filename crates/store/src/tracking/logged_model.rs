@@ -327,7 +327,7 @@ async fn put(
     insert_rows(
         transaction,
         &format!("insert into store_logged_model_{shelf} (tenant, model, name, value)"),
-        &values![tenant, id],
+        values![tenant, id],
         pair_rows(pairs),
         "on conflict (tenant, model, name) do update set value = excluded.value",
     )

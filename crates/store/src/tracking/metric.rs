@@ -159,7 +159,7 @@ pub(super) async fn log(
     insert_rows(
         transaction,
         "insert into store_metrics (tenant, run, name, step, logged_ms, value, kind)",
-        &shared,
+        shared.clone(),
         rows,
         "on conflict do nothing",
     )
@@ -167,7 +167,7 @@ pub(super) async fn log(
     insert_rows(
         transaction,
         "insert into store_latest_metrics (tenant, run, name, step, logged_ms, value, kind)",
-        &shared,
+        shared,
         latest.into_values().map(cells).collect(),
         "on conflict (tenant, run, name) do update set step = excluded.step, logged_ms = excluded.logged_ms, \
          value = excluded.value, kind = excluded.kind where (excluded.step, excluded.logged_ms, excluded.value) > \

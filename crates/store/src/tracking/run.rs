@@ -357,7 +357,7 @@ impl Store {
         insert_rows(
             &mut transaction,
             "insert into store_run_datasets (tenant, run, name, digest, context, document)",
-            &values![tenant, number],
+            values![tenant, number],
             rows,
             "on conflict do nothing",
         )
@@ -533,7 +533,7 @@ async fn put_params(
     insert_rows(
         transaction,
         "insert into store_run_params (tenant, run, name, value)",
-        &values![tenant, run],
+        values![tenant, run],
         pair_rows(last_of_each(params)),
         "on conflict do nothing",
     )
@@ -562,7 +562,7 @@ async fn put_tags(
     insert_rows(
         transaction,
         "insert into store_run_tags (tenant, run, name, value)",
-        &values![tenant, run],
+        values![tenant, run],
         pair_rows(tags),
         "on conflict (tenant, run, name) do update set value = excluded.value",
     )
@@ -583,7 +583,7 @@ async fn put_models(
     insert_rows(
         transaction,
         "insert into store_run_models (tenant, run, part, model, step)",
-        &values![tenant, run, part],
+        values![tenant, run, part],
         models
             .into_iter()
             .map(|output| values![output.model, output.step])

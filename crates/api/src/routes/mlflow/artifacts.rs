@@ -121,7 +121,8 @@ async fn download(
 
 async fn remove(State(house): State<House>, caller: Known, Path(path): Path<String>) -> Told {
     caller.may_everywhere(Right::LogRuns)?;
-    let path = file_path(&path)?;
+    // A folder is called with a stroke at its end.
+    let path = file_path(path.trim_end_matches('/'))?;
     house.store.refuse_removal(&caller.tenant, &path).await?;
     house
         .depot

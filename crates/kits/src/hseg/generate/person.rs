@@ -183,7 +183,7 @@ fn demographic_effect(of: &Demographics) -> [f64; 6] {
     match of.gender_identity {
         Some(GenderIdentity::Woman) => add(&[Category::Discrimination], -0.15),
         Some(GenderIdentity::NonBinary) => {
-            add(&[Category::Discrimination, Category::MentalHealth], -0.30)
+            add(&[Category::Discrimination, Category::MentalHealth], -0.30);
         }
         _ => {}
     }

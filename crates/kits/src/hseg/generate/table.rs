@@ -88,15 +88,36 @@ pub fn cells(generated: &Generated) -> Vec<Cell> {
     );
     let ethnicity: Vec<&str> = who.ethnicity.iter().map(|it| it.word()).collect();
     cells.extend([
-        Cell::text(who.age_range.map(|it| it.word())),
-        Cell::text(who.gender_identity.map(|it| it.word())),
-        Cell::text(who.tenure_range.map(|it| it.word())),
-        Cell::text(who.position_level.map(|it| it.word())),
+        Cell::text(
+            who.age_range
+                .map(super::super::demographics::AgeRange::word),
+        ),
+        Cell::text(
+            who.gender_identity
+                .map(super::super::demographics::GenderIdentity::word),
+        ),
+        Cell::text(
+            who.tenure_range
+                .map(super::super::demographics::TenureRange::word),
+        ),
+        Cell::text(
+            who.position_level
+                .map(super::super::demographics::PositionLevel::word),
+        ),
         Cell::text(who.department.clone()),
         Cell::flag(who.supervises_others),
-        Cell::text(who.work_location.map(|it| it.word())),
-        Cell::text(who.employment_status.map(|it| it.word())),
-        Cell::text(who.education_level.map(|it| it.word())),
+        Cell::text(
+            who.work_location
+                .map(super::super::demographics::WorkLocation::word),
+        ),
+        Cell::text(
+            who.employment_status
+                .map(super::super::demographics::EmploymentStatus::word),
+        ),
+        Cell::text(
+            who.education_level
+                .map(super::super::demographics::EducationLevel::word),
+        ),
         Cell::text((!ethnicity.is_empty()).then(|| ethnicity.join("|"))),
         Cell::number(quality.seconds),
         Cell::number(quality.completion.map(rounded)),

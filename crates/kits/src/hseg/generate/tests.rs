@@ -1,3 +1,5 @@
+//! What the generator promises: repeatable rows with the structure of real surveys, and a ceiling that is known.
+
 use super::*;
 use crate::hseg::score::{Score, Tier};
 use crate::hseg::survey::{Category, Rating};

@@ -189,8 +189,8 @@ impl Author {
         let mut answered: [bool; 3] = std::array::from_fn(|_| draw.chance(ANSWERED_SHARE));
         answered[heavy] = true;
         self.heavy(level, weights, heavy, &mut draft, draw);
-        for question in 0..3 {
-            if answered[question] && draft.sentences[question].is_empty() {
+        for (question, is_answered) in answered.into_iter().enumerate() {
+            if is_answered && draft.sentences[question].is_empty() {
                 self.light(level, question, weights, &mut draft, draw);
             }
         }
@@ -209,17 +209,17 @@ impl Author {
         match level {
             TextRisk::None => return self.light(level, at, weights, draft, draw),
             TextRisk::Low => {
-                draft.complain(category, self.phrase(&self.of(category).low, draw), at)
+                draft.complain(category, self.phrase(&self.of(category).low, draw), at);
             }
             TextRisk::Medium if draw.chance(0.15) => {
                 let (word, phrase) = self.phrase(&self.file.irony.phrases, draw);
                 draft.complain(Category::parse(word).expect("tested"), phrase, at);
             }
             TextRisk::Medium => {
-                draft.complain(category, self.phrase(&self.of(category).medium, draw), at)
+                draft.complain(category, self.phrase(&self.of(category).medium, draw), at);
             }
             TextRisk::High => {
-                draft.complain(category, self.phrase(&self.of(category).high, draw), at)
+                draft.complain(category, self.phrase(&self.of(category).high, draw), at);
             }
             TextRisk::Crisis => self.crisis(at, draft, draw),
         }

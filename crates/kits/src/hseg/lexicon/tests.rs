@@ -1,3 +1,5 @@
+//! Sentences that the lexicon must find, and those that it must leave alone.
+
 use super::*;
 
 /// Somebody should look at once.

@@ -14,6 +14,9 @@ use ombud_engine::Model;
 use ombud_learn::progress::Progress;
 use rayon::prelude::*;
 
+/// Whether a reading says something of a text.
+type Claim<'a> = &'a dyn Fn(&Read) -> bool;
+
 /// People whose Bayes ceiling is integrated; the others add nothing but time.
 const INTEGRATED: usize = 4_000;
 
@@ -150,7 +153,7 @@ fn texts(
     let model = |read: &Read| read.risk == TextRisk::Crisis;
     let lexicon = |read: &Read| read.reading.is_crisis;
     let either = |read: &Read| read.is_crisis();
-    let nets = |measure: &dyn Fn(&dyn Fn(&Read) -> bool) -> Measured| {
+    let nets = |measure: &dyn Fn(Claim<'_>) -> Measured| {
         vec![
             Beside {
                 name: "lexicon",

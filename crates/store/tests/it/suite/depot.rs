@@ -56,6 +56,12 @@ async fn a_file_is_read_as_it_was_put(depot: &dyn Depot) {
                 .is_empty()
         );
     }
+    let strange = "0/r/signs/50% [a] {b} #1 ~?.txt";
+    put(depot, strange, b"signs").await;
+    let listed = depot.list(&acme(), Some(&path("0/r/signs"))).await.unwrap();
+    assert_eq!(listed[0].name, "50% [a] {b} #1 ~?.txt");
+    let content = read_whole(depot, &acme(), &path(strange), 100).await;
+    assert_eq!(content.unwrap().unwrap(), b"signs");
     assert!(
         depot
             .get(&other(), &path("0/r/artifacts/empty"))
