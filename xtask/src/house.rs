@@ -58,6 +58,14 @@ impl House {
         Ok(self.target.join("release/ombud"))
     }
 
+    /// The folder of the binary and the examples that the tests are built with. Asked for in the tests' own way, because
+    /// `cargo build` chooses other features for some dependencies and would compile nearly everything once more.
+    pub fn built_for_tests(&self) -> Result<PathBuf> {
+        let mut build = self.cargo();
+        command::run(build.args(["test", "--workspace", "--locked", "--no-run", "--quiet"]))?;
+        Ok(self.target.join("debug"))
+    }
+
     /// `path` as a person at the root would type it.
     pub fn typed<'p>(&self, path: &'p Path) -> &'p Path {
         path.strip_prefix(&self.root).unwrap_or(path)

@@ -149,12 +149,7 @@ fn onnxruntime(house: &House) -> Result<Outcome> {
 }
 
 fn python(house: &House) -> Result<Outcome> {
-    // The binary that the Rust tests were built with serves here too: another profile would be another build.
-    let build = ["build", "--workspace", "--locked", "--bin", "ombud"];
-    command::run(house.cargo().args(build))?;
-    let build = ["build", "--workspace", "--locked", "--examples"];
-    command::run(house.cargo().args(build))?;
-    let built = house.target.join("debug");
+    let built = house.built_for_tests()?;
     let mut pytest = Command::new(python_ready(house)?);
     pytest.current_dir(&house.root);
     pytest.env("OMBUD", built.join("ombud"));
@@ -175,14 +170,13 @@ fn python(house: &House) -> Result<Outcome> {
 }
 
 fn clients(house: &House) -> Result<Outcome> {
-    let build = ["build", "--workspace", "--locked", "--bin", "ombud"];
-    command::run(house.cargo().args(build))?;
+    let built = house.built_for_tests()?;
     for (folder, venv, requirements) in CLIENTS {
         let requirements = house.root.join(requirements);
         let python = crate::bench::python::ready(house, venv, &requirements)?;
         let mut pytest = Command::new(python);
         pytest.current_dir(&house.root);
-        pytest.env("OMBUD", house.target.join("debug/ombud"));
+        pytest.env("OMBUD", built.join("ombud"));
         let words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", folder];
         command::run(pytest.args(words))?;
     }

@@ -2,7 +2,7 @@
 //!
 //! The decision is named by its id, or by the person, the model and a time. What a late, repeated or contradicting report
 //! becomes is the store's ([`ombud_store::outcome`]); that it came is on record. What happened is told in the words of the
-//! version that decided ([`value`]).
+//! version that decided (`value.rs`).
 
 mod value;
 

@@ -1,8 +1,8 @@
 //! Survey data with the structure of real ones, from a seed.
 //!
-//! A [`Generator`] is a small world: organizations with a climate, a culture and departments ([`world`]), people with
-//! latent category factors who answer, skip or click through ([`person`]), write in their own words ([`text`]), and are
-//! seen again three months later ([`outcome`]). What is to be predicted is that later outcome, never the formula. Because
+//! A [`Generator`] is a small world: organizations with a climate, a culture and departments (`world`), people with
+//! latent category factors who answer, skip or click through (`person`), write in their own words (`text`), and are
+//! seen again three months later (`outcome`). What is to be predicted is that later outcome, never the formula. Because
 //! every probability is known here, so is the best that any model can do ([`ceiling`]). The equations are written out in
 //! `docs/kits/hseg.md`.
 //!
