@@ -1,8 +1,8 @@
 //! The stages of a recipe: found, fitted to the data's columns, and asked about every row that is learned from.
 //!
 //! A training with stages learns from two frames. One holds what a request will hold; the other, made of it by the stages, is
-//! what the algorithm sees. Which columns only a stage reads is decided here: texts, unless [features] names them, and what
-//! [features] leaves out.
+//! what the algorithm sees. Which columns only a stage reads is decided here: texts, unless `[features]` names them, and what
+//! `[features]` leaves out.
 
 use crate::prepare::PrepareError;
 use crate::recipe::{Recipe, StageSpec};
