@@ -39,6 +39,8 @@ pub struct Preview {
 
 /// Why a row cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+// Another shape of the document has the name.
+#[schema(as = UploadProblem)]
 pub struct Problem {
     /// Counted from 1, the line with the names not counted.
     pub row: usize,

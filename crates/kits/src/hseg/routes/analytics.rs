@@ -55,6 +55,8 @@ pub struct DashboardView {
 
 /// A group.
 #[derive(Debug, Serialize, ToSchema)]
+// Another shape of the document has the name.
+#[schema(as = DashboardGroupView)]
 pub struct GroupView {
     pub respondents_at_least: usize,
     pub overall_hseg_score: Option<f64>,
@@ -64,6 +66,8 @@ pub struct GroupView {
 
 /// What the organization model expects.
 #[derive(Debug, Serialize, ToSchema)]
+// Another shape of the document has the name.
+#[schema(as = DashboardForecastView)]
 pub struct ForecastView {
     pub decision_id: String,
     pub tier: String,

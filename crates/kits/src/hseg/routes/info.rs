@@ -55,13 +55,15 @@ pub struct TierView {
 
 /// The kit's models.
 #[derive(Debug, Serialize, ToSchema)]
+// Another shape of the document has the name.
+#[schema(as = NetsView)]
 pub struct ModelsView {
-    pub models: Vec<ModelView>,
+    pub models: Vec<NetView>,
 }
 
 /// A model of the kit.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ModelView {
+pub struct NetView {
     pub name: String,
     pub is_deployed: bool,
     pub version: Option<u32>,
@@ -88,6 +90,8 @@ pub struct PipelineView {
 
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
+// Another shape of the document has the name.
+#[schema(as = PipelineJobView)]
 pub struct JobView {
     pub id: String,
     pub state: String,
@@ -206,8 +210,8 @@ fn models_of(house: &House, tenant: &Tenant) -> ModelsView {
     }
 }
 
-fn model_of(house: &House, tenant: &Tenant, name: &str) -> ModelView {
-    let absent = ModelView {
+fn model_of(house: &House, tenant: &Tenant, name: &str) -> NetView {
+    let absent = NetView {
         name: name.to_owned(),
         is_deployed: false,
         version: None,
@@ -229,7 +233,7 @@ fn model_of(house: &House, tenant: &Tenant, name: &str) -> ModelView {
     };
     let features = warm.model.schema().features().iter();
     let metrics = warm.model.manifest().metrics.iter();
-    ModelView {
+    NetView {
         is_deployed: true,
         version: Some(warm.registered.version.get()),
         label: Some(warm.registered.label.to_string()),

@@ -72,6 +72,8 @@ pub struct IndividualWish {
 /// Several filled-in surveys.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+// Another shape of the document has the name.
+#[schema(as = RespondentsWish)]
 pub struct BatchWish {
     #[schema(min_items = 1, max_items = 1000)]
     pub responses: Vec<IndividualWish>,
@@ -193,6 +195,8 @@ pub struct CrisisView {
 
 /// What is said of several responses, in their order.
 #[derive(Debug, Serialize, ToSchema)]
+// Another shape of the document has the name.
+#[schema(as = RespondentsView)]
 pub struct BatchView {
     pub count: usize,
     pub results: Vec<IndividualView>,
