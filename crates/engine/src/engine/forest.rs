@@ -128,18 +128,15 @@ impl Engine for ForestEngine {
         self.encoding
             .encode_row(row, &mut EncodeScratch::default(), &mut encoded);
         let explainer = self.explainer.get_or_init(|| self.forest.explainer());
-        let mut shares = vec![0.0; self.forest.outputs() * (columns + 1)];
-        explainer.contributions(&encoded, &mut shares);
         // A binary forest has one margin, that of the second class: the first class's reasons are its mirror.
         let (margin, sign) = match (self.is_binary, output) {
             (true, 0) => (0, -1.0),
             (true, _) => (0, 1.0),
             (false, output) => (output, 1.0),
         };
-        let shares: Vec<f64> = shares[margin * (columns + 1)..(margin + 1) * (columns + 1)]
-            .iter()
-            .map(|share| share * sign)
-            .collect();
+        let mut shares = vec![0.0; columns + 1];
+        explainer.contributions_to(margin, &encoded, &mut shares);
+        shares.iter_mut().for_each(|share| *share *= sign);
         let feature_of_column = self.encoding.feature_of_column();
         let words =
             self.encoding

@@ -79,6 +79,32 @@ struct Points<const Q: usize> {
     weight: [f64; Q],
 }
 
+/// Which outputs are explained.
+#[derive(Clone, Copy)]
+enum Told {
+    All,
+    /// Only the trees of one output are walked: with many classes, a fraction of the work.
+    One(usize),
+}
+
+impl Told {
+    fn has(self, output: usize) -> bool {
+        match self {
+            Told::All => true,
+            Told::One(only) => only == output,
+        }
+    }
+
+    /// Where an output stands among those that are told.
+    #[inline(always)]
+    fn place(self, output: usize) -> usize {
+        match self {
+            Told::All => output,
+            Told::One(_) => 0,
+        }
+    }
+}
+
 /// What an edge does to a product and to a leaf's part. Tables rather than choices: which way a row goes
 /// cannot be predicted, but it can be an index.
 #[derive(Clone, Copy)]
@@ -148,27 +174,46 @@ impl Explainer {
         for start in (0..count).step_by(BLOCK_ROWS) {
             let end = count.min(start + BLOCK_ROWS);
             let rows = &rows[start * self.features..end * self.features];
-            self.block(rows, &mut out[start * self.width()..end * self.width()]);
+            let out = &mut out[start * self.width()..end * self.width()];
+            self.block(rows, Told::All, out);
         }
     }
 
-    fn block(&self, rows: &[f64], out: &mut [f64]) {
+    /// Contributions of one row to one output, bit-equal to that part of [`Explainer::contributions`]: one number a
+    /// feature, then the expected margin.
+    ///
+    /// # Panics
+    /// When the row or `out` does not fit the forest's features, or there is no such output.
+    pub fn contributions_to(&self, output: usize, row: &[f64], out: &mut [f64]) {
+        assert!(output < self.expected.len(), "no output {output}");
+        assert_eq!(row_count(row, self.features, out, self.features + 1), 1);
+        self.block(row, Told::One(output), out);
+    }
+
+    fn block(&self, rows: &[f64], told: Told, out: &mut [f64]) {
         out.fill(0.0);
         let rows: Vec<f64> = match self.comparison {
             Comparison::Less => rows.iter().copied().map(super::round_to_f32).collect(),
             Comparison::LessOrEqual => rows.to_vec(),
         };
         let (mut four, mut eight) = (Scratch::<4>::new(), Scratch::<8>::new());
-        for tree in &self.trees {
+        for tree in self.trees.iter().filter(|tree| told.has(tree.output)) {
             if tree.chunks == 0 {
-                self.tree(tree, &self.four[0], &rows, &mut four, out);
+                self.tree(tree, &self.four[0], &rows, told, &mut four, out);
             }
             for points in &self.eight[tree.chunks] {
-                self.tree(tree, points, &rows, &mut eight, out);
+                self.tree(tree, points, &rows, told, &mut eight, out);
             }
         }
-        for (index, output) in out.chunks_exact_mut(self.features + 1).enumerate() {
-            output[self.features] = self.expected[index % self.expected.len()];
+        let expected = match &told {
+            Told::All => self.expected.as_slice(),
+            Told::One(output) => std::slice::from_ref(&self.expected[*output]),
+        };
+        for (output, expected) in out
+            .chunks_exact_mut(self.features + 1)
+            .zip(expected.iter().cycle())
+        {
+            output[self.features] = *expected;
         }
     }
 
@@ -178,6 +223,7 @@ impl Explainer {
         tree: &ExplainedTree,
         points: &Points<Q>,
         rows: &[f64],
+        told: Told,
         scratch: &mut Scratch<Q>,
         out: &mut [f64],
     ) {
@@ -187,9 +233,9 @@ impl Explainer {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has AVX2.
-            return unsafe { self.tree_avx2(tree, points, rows, scratch, out) };
+            return unsafe { self.tree_avx2(tree, points, rows, told, scratch, out) };
         }
-        self.tree_with(tree, points, rows, scratch, out);
+        self.tree_with(tree, points, rows, told, scratch, out);
     }
 
     /// The same, compiled for AVX2: the points fill its vectors. Bits do not depend on it.
@@ -200,10 +246,11 @@ impl Explainer {
         tree: &ExplainedTree,
         points: &Points<Q>,
         rows: &[f64],
+        told: Told,
         scratch: &mut Scratch<Q>,
         out: &mut [f64],
     ) {
-        self.tree_with(tree, points, rows, scratch, out);
+        self.tree_with(tree, points, rows, told, scratch, out);
     }
 
     #[inline(always)]
@@ -212,16 +259,20 @@ impl Explainer {
         tree: &ExplainedTree,
         points: &Points<Q>,
         rows: &[f64],
+        told: Told,
         scratch: &mut Scratch<Q>,
         out: &mut [f64],
     ) {
         scratch.prepare(tree, points);
-        let width = self.width();
+        let width = match told {
+            Told::All => self.width(),
+            Told::One(_) => self.features + 1,
+        };
         for (row, out) in rows
             .chunks_exact(self.features)
             .zip(out.chunks_exact_mut(width))
         {
-            let out = &mut out[tree.output * (self.features + 1)..][..self.features];
+            let out = &mut out[told.place(tree.output) * (self.features + 1)..][..self.features];
             for (goes_left, question) in scratch.goes_left.iter_mut().zip(&tree.questions) {
                 *goes_left = !question.is_leaf && self.goes_left(question, row);
             }

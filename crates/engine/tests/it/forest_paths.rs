@@ -328,6 +328,19 @@ proptest! {
     }
 
     #[test]
+    fn contributions_to_one_output_are_those_to_all(shape in shapes()) {
+        let explainer = forest(&shape).explainer();
+        let row = rows(&shape, 1);
+        let mut all = vec![0.0; explainer.width()];
+        explainer.contributions(&row, &mut all);
+        for (output, expected) in all.chunks_exact(shape.features + 1).enumerate() {
+            let mut alone = vec![f64::NAN; shape.features + 1];
+            explainer.contributions_to(output, &row, &mut alone);
+            prop_assert_eq!(bits(&alone), bits(expected));
+        }
+    }
+
+    #[test]
     fn contributions_sum_to_the_margin(mut shape in shapes()) {
         shape.trees = shape.trees.min(4);
         let forest = forest(&shape);
