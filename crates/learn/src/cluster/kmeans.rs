@@ -1,4 +1,4 @@
-//! k-means: greedy k-means++ starts, Lloyd's iterations with Hamerly's bounds, the best of several
+//! k-means: greedy k-means++ starts (from a sample of many rows), Lloyd's iterations with Hamerly's bounds, the best of several
 //! restarts.
 //!
 //! A row is measured against all centers only when its bounds allow that another center is nearer;
@@ -19,6 +19,10 @@ use super::{ClusterError, Rows, check_parameter, check_segments};
 pub const RESTARTS_MAX: usize = 1000;
 /// Iterations beyond any that converge.
 pub const ITERATIONS_MAX: usize = 100_000;
+/// Rows that a start is drawn from, and more with many segments: where segments lie shows in a share of the
+/// rows as well as in all, and trying candidates on all took two thirds of the time.
+const START_ROWS: usize = 1 << 13;
+const START_ROWS_PER_SEGMENT: usize = 256;
 /// The label of a row that has none yet.
 const UNLABELLED: usize = usize::MAX;
 /// What rounding may have added to a bound; a row this near to the edge is measured.
@@ -200,7 +204,7 @@ struct Totals {
 impl<'data> Lloyd<'data> {
     fn start(rows: &Rows<'data>, options: &KMeansOptions, restart: usize) -> Self {
         let mut random = Random::new(options.seed, restart as u64);
-        Self::from_centers(rows, greedy_start(rows, options.segments, &mut random))
+        Self::from_centers(rows, sampled_start(rows, options.segments, &mut random))
     }
 
     fn from_centers(rows: &Rows<'data>, centers: Vec<f64>) -> Self {
@@ -548,6 +552,27 @@ fn label_all(rows: &Rows<'_>, centers: &[f64]) -> (Vec<usize>, f64) {
         parts.into_iter().flat_map(|(labels, _)| labels).collect(),
         inertia,
     )
+}
+
+/// A greedy start from a sample where there are many rows.
+fn sampled_start(rows: &Rows<'_>, segments: usize, random: &mut Random) -> Vec<f64> {
+    let count = START_ROWS.max(START_ROWS_PER_SEGMENT * segments);
+    if rows.count() < 2 * count {
+        return greedy_start(rows, segments, random);
+    }
+    let places = random.sample(rows.count(), count);
+    let values = places.iter().flat_map(|row| rows.row(*row));
+    let values: Vec<f64> = values.copied().collect();
+    let weights: Vec<f64> = places.iter().map(|row| rows.weight(*row)).collect();
+    let sample =
+        Rows::new(&values, rows.features()).and_then(|sample| sample.with_weights(&weights));
+    match sample {
+        Ok(sample) if check_segments(&sample, segments).is_ok() => {
+            greedy_start(&sample, segments, random)
+        }
+        // Its rows are too few different ones, or have no weight.
+        _ => greedy_start(rows, segments, random),
+    }
 }
 
 /// Greedy k-means++: each next center is the best of a few rows drawn by their squared distance.
