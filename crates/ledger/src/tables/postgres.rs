@@ -5,10 +5,15 @@
 //! waits for ever: a server that hangs is given up after a bound, and its connection with it. Only `begin` connects, so
 //! that no statement can slip out of its transaction onto a fresh connection.
 
+mod link;
+mod rows;
+
+pub(crate) use link::version_known;
+
 use super::page::{Cell, PageQuery};
 use super::{
     CheckpointRow, Doomed, Head, KeyRow, LaneRow, OldKey, Reading, Result, SEQUENCE_BITS, Slot,
-    Wrapped, Writing, lane_at, position, sequence_at,
+    Wrapped, Writing, position, sequence_at,
 };
 use crate::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::error::StorageError;
@@ -16,25 +21,16 @@ use crate::layout::frame;
 use crate::name::{LaneName, Tenant};
 use crate::record::{KeyId, RawRecord, Record, RecordId, Unreadable};
 use futures_util::TryStreamExt;
-use ombud_core::{Digest, ModelName, Version};
+use link::{Link, migrate, minimum, refuse_newer, schema_version};
+use ombud_core::{ModelName, Version};
+use rows::{CELLS, head, key_row, lane_number, lanes, raw, records, reference, tenant_cell};
 use sha2::{Digest as _, Sha256};
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
-use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, ConnectOptions, Postgres, Row, query, raw_sql};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row, query};
 use std::collections::HashSet;
-use std::io;
 use std::ops::ControlFlow;
-use std::str::FromStr;
 use std::time::Duration;
-use tokio::runtime::Runtime;
 
-/// Numbered from 1; a migration that has shipped is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("../../schema/postgres/0001_ledger.sql")];
-/// Held while tables are created or changed, so that replicas that start together do it once.
-const MIGRATION_LOCK: i64 = 0x6f6d_6275_6401;
-
-/// How long a connection may take to be made.
-const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// How long a transaction's statement may take.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
 /// How long a fresh connection waits, in all, for locks of one that died: the server takes a moment to notice.
@@ -61,13 +57,6 @@ const INSERT_RECORDS: &str = "insert into ledger_records (position, tenant, prev
     $15::double precision[], $16::bytea[], $17::bigint[], $18::bigint[], $19::text[], $20::text[], $21::text[], \
     $22::text[], $23::text[], $24::bytea[])";
 
-/// Every cell of a record, in the order [`raw`] reads them; `r` is the record.
-const CELLS: &str = "r.position, r.tenant, r.previous, r.time_us, r.id, r.kind, r.model, r.version, r.bundle, \
-    r.environment, r.subject, r.key, r.sealed_input, r.answer, r.confidence, r.sealed_explanation, r.latency_us, \
-    r.cache_hit, r.principal, r.ip, r.user_agent, r.request_id, r.detail, r.hash";
-
-type Sql<'q> = Query<'q, Postgres, PgArguments>;
-
 /// The connection that writes.
 pub(crate) struct PostgresWriter {
     link: Link,
@@ -79,36 +68,6 @@ pub(crate) struct PostgresWriter {
 /// A connection that reads.
 pub(crate) struct PostgresReader {
     link: Link,
-}
-
-/// A connection, when there is one, and the runtime it lives on.
-struct Link {
-    runtime: OwnRuntime,
-    options: PgConnectOptions,
-    connection: Option<PgConnection>,
-    wait: Duration,
-}
-
-/// A runtime that may be dropped anywhere: the last clone of a ledger may go away inside somebody else's runtime, where
-/// waiting for this one to end is not allowed.
-struct OwnRuntime(Option<Runtime>);
-
-impl Drop for OwnRuntime {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl std::ops::Deref for OwnRuntime {
-    type Target = Runtime;
-    fn deref(&self) -> &Runtime {
-        let Some(runtime) = &self.0 else {
-            unreachable!("it is taken only when dropped");
-        };
-        runtime
-    }
 }
 
 impl PostgresWriter {
@@ -155,65 +114,6 @@ impl PostgresReader {
         link.execute(query("set default_transaction_read_only = on"))?;
         refuse_newer(schema_version(&mut link)?)?;
         Ok(PostgresReader { link })
-    }
-}
-
-impl Link {
-    fn new(url: &str, wait: Duration) -> Result<Self> {
-        let options = PgConnectOptions::from_str(url)?
-            .application_name("ombud ledger")
-            .disable_statement_logging();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let runtime = runtime.map_err(StorageError::Thread)?;
-        Ok(Link {
-            runtime: OwnRuntime(Some(runtime)),
-            options,
-            connection: None,
-            wait,
-        })
-    }
-
-    /// Makes a connection when there is none; whether it is a new one.
-    fn connect(&mut self) -> Result<bool> {
-        if self.connection.is_some() {
-            return Ok(false);
-        }
-        let connecting = async { tokio::time::timeout(CONNECT_WAIT, self.options.connect()).await };
-        let connection = self.runtime.block_on(connecting).map_err(|_| hangs())??;
-        self.connection = Some(connection);
-        Ok(true)
-    }
-
-    /// Does something on the connection. One that took too long is dropped: what it does still is unknown.
-    fn run<T>(
-        &mut self,
-        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
-    ) -> Result<T> {
-        let missing = || sqlx::Error::Io(io::ErrorKind::NotConnected.into());
-        let connection = self.connection.as_mut().ok_or_else(missing)?;
-        let wait = self.wait;
-        let bounded = async { tokio::time::timeout(wait, work(connection)).await };
-        match self.runtime.block_on(bounded) {
-            Ok(done) => Ok(done?),
-            Err(_) => {
-                self.connection = None;
-                Err(hangs().into())
-            }
-        }
-    }
-
-    fn execute(&mut self, sql: Sql<'_>) -> Result<u64> {
-        self.run(async |connection| Ok(sql.execute(connection).await?.rows_affected()))
-    }
-
-    fn row(&mut self, sql: Sql<'_>) -> Result<Option<PgRow>> {
-        self.run(async |connection| sql.fetch_optional(connection).await)
-    }
-
-    fn rows(&mut self, sql: Sql<'_>) -> Result<Vec<PgRow>> {
-        self.run(async |connection| sql.fetch_all(connection).await)
     }
 }
 
@@ -685,185 +585,11 @@ pub(crate) fn rewrite_keys(url: &str) -> Result<()> {
     Ok(())
 }
 
-fn tenant_cell(name: String) -> Result<Tenant> {
-    let unreadable = |_| Unreadable { field: "tenant" };
-    Ok(name.parse().map_err(unreadable)?)
-}
-
-fn migrate(link: &mut Link) -> Result<()> {
-    link.execute(query("select pg_advisory_lock($1)").bind(MIGRATION_LOCK))?;
-    link.execute(query(
-        "create table if not exists ledger_schema (version bigint primary key)",
-    ))?;
-    let found = schema_version(link)?;
-    refuse_newer(found)?;
-    for (number, sql) in (1i64..).zip(MIGRATIONS) {
-        if number > found {
-            // Statements that are sent together are one transaction.
-            let sql = format!("{sql}; insert into ledger_schema (version) values ({number})");
-            link.run(async |connection| raw_sql(AssertSqlSafe(sql)).execute(connection).await)?;
-        }
-    }
-    link.execute(query("select pg_advisory_unlock($1)").bind(MIGRATION_LOCK))?;
-    Ok(())
-}
-
 /// The version of the ledger's tables in a database; zero when there are none.
 pub(crate) fn version(url: &str) -> Result<i64> {
     let mut link = Link::new(url, READ_WAIT)?;
     link.connect()?;
     schema_version(&mut link)
-}
-
-/// The version this program brings a database to.
-pub(crate) fn version_known() -> i64 {
-    MIGRATIONS.len().try_into().unwrap_or(i64::MAX)
-}
-
-fn refuse_newer(found: i64) -> Result<()> {
-    let known = version_known();
-    if found > known {
-        return Err(StorageError::NewerSchema { found, known });
-    }
-    Ok(())
-}
-
-fn schema_version(link: &mut Link) -> Result<i64> {
-    let exists = minimum(link, query("select count(to_regclass('ledger_schema'))"))?;
-    if exists != Some(1) {
-        return Ok(0);
-    }
-    Ok(minimum(
-        link,
-        query("select coalesce(max(version), 0) from ledger_schema"),
-    )?
-    .unwrap_or(0))
-}
-
-/// The one number that an aggregate gives.
-fn minimum(link: &mut Link, sql: Sql<'_>) -> Result<Option<i64>> {
-    let row = link.row(sql)?;
-    Ok(row
-        .map(|row| row.try_get::<Option<i64>, _>(0))
-        .transpose()?
-        .flatten())
-}
-
-fn reference(link: &mut Link, tenant: &Tenant) -> Result<Option<Wrapped>> {
-    let sql = "select reference, master from ledger_tenants where tenant = $1";
-    let row = link.row(query(sql).bind(tenant.as_str()))?;
-    row.map(|row| {
-        Ok(Wrapped {
-            bytes: row.try_get(0)?,
-            master: row.try_get(1)?,
-        })
-    })
-    .transpose()
-}
-
-fn lane_number(link: &mut Link, tenant: &Tenant, name: &LaneName) -> Result<Option<i64>> {
-    let sql = "select lane from ledger_lanes where tenant = $1 and replica = $2";
-    minimum(link, query(sql).bind(tenant.as_str()).bind(name.as_str()))
-}
-
-fn lanes(link: &mut Link) -> Result<Vec<LaneRow>> {
-    let rows = link.rows(query(
-        "select lane, tenant, replica from ledger_lanes order by lane",
-    ))?;
-    let mut lanes = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (tenant, name): (String, String) = (row.try_get(1)?, row.try_get(2)?);
-        // A lane whose names are damaged is none; `verify` then finds its records foreign.
-        if let (Ok(tenant), Ok(name)) = (tenant.parse(), name.parse()) {
-            lanes.push(LaneRow {
-                number: row.try_get(0)?,
-                tenant,
-                name,
-            });
-        }
-    }
-    Ok(lanes)
-}
-
-fn head(link: &mut Link, lane: i64) -> Result<Option<Head>> {
-    let sql = "select position, hash from ledger_records where position >= $1 and position < $2 \
-        order by position desc limit 1";
-    let first = position(lane, 0);
-    let row = link.row(query(sql).bind(first).bind(first + (1 << SEQUENCE_BITS)))?;
-    let read = |row: PgRow| {
-        let sequence = sequence_at(row.try_get(0)?).cast_unsigned();
-        Ok(Head {
-            sequence,
-            hash: Digest::new(row.try_get(1)?),
-        })
-    };
-    row.map(read).transpose()
-}
-
-fn key_row(row: &PgRow, first: usize) -> Result<KeyRow> {
-    let wrapped = Wrapped {
-        bytes: row.try_get(first + 1)?,
-        master: row.try_get(first + 2)?,
-    };
-    Ok(KeyRow {
-        id: KeyId(row.try_get(first)?),
-        wrapped,
-    })
-}
-
-fn records(link: &mut Link, conditions: &str, cells: &[Cell<'_>]) -> Result<Vec<(i64, Record)>> {
-    let names = lanes(link)?;
-    let mut sql = query(AssertSqlSafe(format!(
-        "select {CELLS} from ledger_records r {conditions}"
-    )));
-    for cell in cells {
-        sql = match *cell {
-            Cell::Number(number) => sql.bind(number),
-            Cell::Text(text) => sql.bind(text),
-            Cell::Bytes(bytes) => sql.bind(bytes),
-        };
-    }
-    let mut records = Vec::new();
-    for row in link.rows(sql)? {
-        let position: i64 = row.try_get(0)?;
-        let lane = names.iter().find(|lane| lane.number == lane_at(position));
-        let lane = lane.ok_or(Unreadable { field: "lane" })?;
-        records.push((position, raw(&row, lane.name.as_str())?.to_record()?));
-    }
-    Ok(records)
-}
-
-fn raw<'a>(row: &'a PgRow, lane: &'a str) -> sqlx::Result<RawRecord<'a>> {
-    // Text travels as its bytes, so both kinds of column are read as bytes.
-    let bytes = |place: usize| row.try_get_unchecked::<Option<&[u8]>, _>(place);
-    let number = |place: usize| row.try_get::<Option<i64>, _>(place);
-    Ok(RawRecord {
-        sequence: sequence_at(number(0)?.unwrap_or_default()),
-        tenant: bytes(1)?.unwrap_or_default(),
-        previous: bytes(2)?.unwrap_or_default(),
-        time_us: number(3)?.unwrap_or_default(),
-        id: bytes(4)?.unwrap_or_default(),
-        lane: lane.as_bytes(),
-        kind: bytes(5)?.unwrap_or_default(),
-        model: bytes(6)?,
-        version: number(7)?,
-        bundle: bytes(8)?,
-        environment: bytes(9)?,
-        subject: bytes(10)?,
-        key: bytes(11)?,
-        sealed_input: bytes(12)?,
-        answer: bytes(13)?,
-        confidence: row.try_get(14)?,
-        sealed_explanation: bytes(15)?,
-        latency_us: number(16)?,
-        cache_hit: number(17)?,
-        principal: bytes(18)?,
-        ip: bytes(19)?,
-        user_agent: bytes(20)?,
-        request_id: bytes(21)?,
-        detail: bytes(22)?,
-        hash: bytes(23)?.unwrap_or_default(),
-    })
 }
 
 fn column<'a, T>(records: &'a [(i64, Record)], cell: impl Fn(&'a Record) -> T) -> Vec<T> {
@@ -891,8 +617,4 @@ fn moved_or(error: StorageError) -> StorageError {
         }
         _ => error,
     }
-}
-
-fn hangs() -> sqlx::Error {
-    sqlx::Error::Io(io::ErrorKind::TimedOut.into())
 }
