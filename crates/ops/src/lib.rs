@@ -38,3 +38,4 @@ pub use deploy::{DeployError, Force, Order};
 pub use error::Error;
 pub use observe::{LoadTimes, Observer};
 pub use ops::{Caller, Ops, Options};
+pub use warm::Warm;

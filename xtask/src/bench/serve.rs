@@ -318,7 +318,7 @@ fn slow_and_cached(
     server: &mut Ombud,
     bodies: &Bodies,
 ) -> Result<(f64, f64)> {
-    let slow = ["--set", "train.rounds=700", "--set", "train.depth=8"];
+    let slow = ["--set", "train.rounds=2000", "--set", "train.depth=9"];
     let bundle = train_one(house, ombud, folder, "bench_slow", &slow)?;
     server.deploy(&bundle)?;
     server.stop()?;

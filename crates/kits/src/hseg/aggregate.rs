@@ -4,8 +4,9 @@
 //! [`MEMBERS_MIN`] people. Nothing here can be traced to one person as long as groups are not smaller; whether two groups
 //! may be told beside each other is the concern of whoever publishes them.
 
+use super::anonymity::release::precision;
 use super::features::{TextOutputs, as_json};
-use super::score::{Score, Tier};
+use super::score::{OVERALL_MAX, OVERALL_MIN, Score, Tier};
 use super::survey::{Category, Domain};
 use super::text::TextRisk;
 use crate::table::{Cell, Column, ColumnKind};
@@ -110,6 +111,39 @@ impl Aggregate {
             text: TextAggregate::of(members),
             reliability: mean(members.iter().map(|it| it.reliability)).unwrap_or(0.0),
         })
+    }
+
+    /// The same, no finer than what is told of a group: a model that is asked with it can tell nothing that a difference of
+    /// two groups would find in the last digits.
+    #[must_use]
+    pub fn coarse(&self, floor: usize) -> Aggregate {
+        let floor = floor.max(1);
+        let members = (self.members / floor * floor).max(floor);
+        let people = members as f64;
+        let share = |share: f64| stepped(share, precision(1.0, people).max(0.05));
+        let spread = |of: Spread, range: f64| {
+            let step = precision(range, people);
+            Spread {
+                mean: stepped(of.mean, step),
+                deviation: stepped(of.deviation, step),
+                quartiles: of.quartiles.map(|it| stepped(it, step)),
+            }
+        };
+        Aggregate {
+            members,
+            overall: spread(self.overall, OVERALL_MAX - OVERALL_MIN),
+            categories: self.categories.map(|it| it.map(|it| spread(it, 3.0))),
+            risk_rates: self.risk_rates.map(|it| it.map(share)),
+            tier_shares: self.tier_shares.map(share),
+            text: self.text.map(|text| TextAggregate {
+                written: share(text.written),
+                risk: text.risk.map(share),
+                signals: text.signals.map(share),
+                intensity: share(text.intensity),
+            }),
+            reliability: share(self.reliability),
+            ..self.clone()
+        }
     }
 
     /// The score of the mean categories, for rules that take one.
@@ -229,6 +263,10 @@ impl TextAggregate {
     }
 }
 
+fn stepped(value: f64, step: f64) -> f64 {
+    (value / step).round() * step
+}
+
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (count, sum) = values.fold((0usize, 0.0), |(count, sum), value| {
         (count + 1, sum + value)
@@ -292,6 +330,19 @@ mod tests {
         assert_eq!(group.tier, Tier::Mixed);
         assert_eq!(group.row()["participation"], 0.1);
         assert!(group.row().get("text_crisis").is_none());
+    }
+
+    #[test]
+    fn what_is_asked_coarsely_hides_what_one_person_said() {
+        let group = |last: f64| {
+            let people = [1.5, 2.5, 2.5, 2.5, 3.0, 3.5].repeat(10);
+            let people: Vec<Member> = people.into_iter().chain([last]).map(member).collect();
+            Aggregate::of(Domain::Business, None, &people).unwrap()
+        };
+        let rows = [2.5, 2.6, 2.8].map(|last| group(last).coarse(5).row().to_string());
+        assert_ne!(group(2.5).row(), group(2.6).row());
+        assert!(rows.iter().all(|row| row == &rows[0]), "{rows:#?}");
+        assert_eq!(group(2.5).coarse(5).members, 60);
     }
 
     #[test]

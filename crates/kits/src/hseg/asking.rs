@@ -7,6 +7,7 @@
 use super::aggregate::Aggregate;
 use super::features::{Features, TextOutputs};
 use super::lexicon::{Lexicon, Reading};
+use super::reading::Reader;
 use super::recipes;
 use super::response::Response;
 use super::score::Tier;
@@ -16,7 +17,7 @@ use ombud_api::{House, Refusal};
 use ombud_core::schema::Schema;
 use ombud_core::{Explanation, ModelName};
 use ombud_ledger::{Clear, RecordId, Subject, Tenant};
-use ombud_ops::{Ask, Batch, BatchRow, Decision};
+use ombud_ops::{Ask, Batch, BatchRow, Decision, Warm};
 use ombud_store::Environment;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -73,6 +74,25 @@ pub struct Asked<'a> {
     pub subject: Subject,
 }
 
+/// The models that read the answers of a campaign, without a record of each.
+///
+/// A record of a respondent's forecast, with its time, is what anonymity rules out, and none is needed: what these models
+/// say of one person never leaves the process; it goes into sums, of which only a release is told. What is recorded is the
+/// campaign: which versions read it, and a digest over all that they read.
+#[derive(Debug)]
+pub struct Panel {
+    risk: Arc<Warm>,
+    signals: Arc<Warm>,
+    individual: Arc<Warm>,
+}
+
+impl Asked<'_> {
+    fn row(&self) -> Value {
+        let text = self.text.map(|text| &text.outputs);
+        row(self.response, self.employees, text)
+    }
+}
+
 impl Models {
     pub fn new(house: &House, tenant: &Tenant, principal: &str, request_id: Option<&str>) -> Self {
         Models {
@@ -95,10 +115,11 @@ impl Models {
     /// One text, with the words that carried the answer.
     pub async fn text(&self, subject: Option<Subject>, text: &str) -> Result<TextAnswer, Refusal> {
         let input = json!({ TEXT_FEATURE: text });
-        let risk = self
-            .one(recipes::TEXT.name, subject.clone(), &input)
-            .await?;
-        let signals = self.one(recipes::SIGNALS.name, subject, &input).await?;
+        // Together, so that both records are made durable by one commit.
+        let (risk, signals) = tokio::try_join!(
+            self.one(recipes::TEXT.name, subject.clone(), &input),
+            self.one(recipes::SIGNALS.name, subject, &input),
+        )?;
         text_answer(text, risk, &signals)
     }
 
@@ -126,7 +147,7 @@ impl Models {
     /// One person's forecast, with what carried it.
     pub async fn individual(&self, asked: Asked<'_>) -> Result<Forecast, Refusal> {
         let schema = self.schema(recipes::INDIVIDUAL.name)?;
-        let input = input(&schema, row(&asked));
+        let input = input(&schema, asked.row());
         let subject = Some(asked.subject);
         forecast(self.one(recipes::INDIVIDUAL.name, subject, &input).await?)
     }
@@ -138,7 +159,7 @@ impl Models {
         }
         let schema = self.schema(recipes::INDIVIDUAL.name)?;
         let row = |asked: Asked<'_>| {
-            let input = input(&schema, row(&asked));
+            let input = input(&schema, asked.row());
             (Some(asked.subject), input)
         };
         let rows = rows.into_iter().map(row).collect();
@@ -228,8 +249,22 @@ impl Models {
             .collect()
     }
 
+    /// The models that read a campaign's answers.
+    pub fn panel(&self) -> Result<Panel, Refusal> {
+        Ok(Panel {
+            risk: self.at_work(recipes::TEXT.name)?,
+            signals: self.at_work(recipes::SIGNALS.name)?,
+            individual: self.at_work(recipes::INDIVIDUAL.name)?,
+        })
+    }
+
     /// The schema of the version that answers.
     fn schema(&self, model: &str) -> Result<Arc<Schema>, Refusal> {
+        Ok(Arc::clone(self.at_work(model)?.model.schema()))
+    }
+
+    /// The version that answers.
+    fn at_work(&self, model: &str) -> Result<Arc<Warm>, Refusal> {
         let environment = Environment::production();
         let routing = self.house.ops.routing();
         let live = routing
@@ -239,20 +274,52 @@ impl Models {
         let warm = active.and_then(|share| live.version(share.version));
         let warm =
             warm.ok_or_else(|| Refusal::malformed(format!("{model} has no version at work")))?;
-        Ok(Arc::clone(warm.model.schema()))
+        Ok(Arc::clone(warm))
+    }
+}
+
+impl Panel {
+    /// Both nets for texts.
+    pub fn reader(&self) -> Result<Reader<'_>, Refusal> {
+        let (risk, signals) = (&self.risk.model, &self.signals.model);
+        Reader::new(risk, signals, Lexicon::shipped()).map_err(|_| unreadable())
+    }
+
+    /// The tier that is forecast of one person.
+    pub fn forecast(
+        &self,
+        response: &Response,
+        employees: Option<u32>,
+        text: Option<&TextOutputs>,
+    ) -> Result<Tier, Refusal> {
+        let model = &self.individual.model;
+        let input = input(model.schema(), row(response, employees, text));
+        let answer = model.predict(&model.parser().parse_value(&input)?);
+        Tier::parse(&model.name_of(&answer)).ok_or_else(unreadable)
+    }
+
+    /// Which versions they are, for the campaign's record.
+    pub fn named(&self) -> Value {
+        let named = |warm: &Arc<Warm>| {
+            let it = &warm.registered;
+            json!({ "model": it.model.as_str(), "version": it.version.get(), "bundle": it.digest.to_string() })
+        };
+        [&self.risk, &self.signals, &self.individual]
+            .map(named)
+            .into_iter()
+            .collect()
     }
 }
 
 /// Everything that is known of a response, as training knows it.
-fn row(asked: &Asked<'_>) -> Value {
-    let response = asked.response;
+fn row(response: &Response, employees: Option<u32>, text: Option<&TextOutputs>) -> Value {
     let features = Features {
         domain: response.domain,
-        employees: asked.employees,
+        employees,
         ratings: &response.ratings,
         demographics: &response.demographics,
         quality: &response.quality.completed_from(&response.ratings),
-        text: asked.text.map(|text| &text.outputs),
+        text,
     };
     features.row()
 }

@@ -80,6 +80,12 @@ impl HelpList {
         self.reviewed
     }
 
+    /// The lines of one country, or those for anywhere.
+    pub fn only<'a>(&'a self, country: Option<&str>) -> impl Iterator<Item = &'a Help> {
+        let wanted = country.map_or_else(|| ANYWHERE.to_owned(), str::to_ascii_uppercase);
+        self.help.iter().filter(move |it| it.country == wanted)
+    }
+
     /// What to show in a country: its own lines first, then what helps anywhere.
     pub fn of(&self, country: Option<&str>) -> Vec<&Help> {
         let wanted = country.map(|code| code.trim().to_ascii_uppercase());

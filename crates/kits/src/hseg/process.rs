@@ -1,35 +1,42 @@
 //! Processes a closed campaign: scores every response, asks the models, and makes what may be told.
 //!
-//! A job in chunks of a thousand, each of which the ledger makes durable at once. What comes out is one document
-//! ([`Told`]), kept in the same transaction that says the campaign was processed and spends its privacy budget. It is made
-//! once: a second run finds the campaign processed and stops.
+//! A job in chunks of a thousand. What single people answered is read by a [`Panel`], which leaves no record of any of
+//! them; what is on record is that the campaign was read, by which versions, and a digest over the sealed answers. What
+//! comes out is one document ([`Told`]), kept in the same transaction that says the campaign was processed and spends its
+//! privacy budget. It is made once: a second run finds the campaign processed and stops.
 
 use super::aggregate::{Aggregate, Member};
 use super::anonymity::Floor;
 use super::anonymity::noise::Loss;
 use super::anonymity::release::{Band, Noise, Release, Respondent};
-use super::asking::{Asked, Models, TextAnswer};
-use super::crisis::judge;
+use super::asking::{Models, Panel};
+use super::crisis::{Urgency, judge};
 use super::keep::campaign::{self, Campaign, Sealed};
 use super::keep::safe::Safe;
 use super::keep::{Organization, Profile, State, case, organization, profile};
+use super::reading::{Read, Reader};
 use super::recipes;
 use super::response::Response;
+use super::routes::record_without_origin;
 use super::score::{Score, Tier};
 use super::survey::Category;
 use super::themes::{Theme, Themes};
 use ombud_api::kit::{Doing, Stopped, Work};
 use ombud_api::refusal::chain;
 use ombud_api::time::now_us;
-use ombud_ledger::{RecordId, Subject};
+use ombud_ledger::{Kind, RecordId};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 /// The job's kind.
 pub const KIND: &str = "hseg-process";
-/// Responses in one chunk; the ledger makes as many durable at once.
+/// Responses that are opened together.
 pub const CHUNK: usize = 1_000;
+/// As many floors of people must have answered for a forecast of the organization.
+const FORECAST_FLOORS_MIN: usize = 4;
 
 /// What may be told of a campaign; everything that is shown of it comes from here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +73,8 @@ impl Told {
 /// Everything that is gathered on the way.
 #[derive(Default)]
 struct Gathered {
+    /// Over the sealed answers, in their order.
+    digest: Sha256,
     respondents: Vec<Respondent>,
     members: Vec<Member>,
     signals: BTreeMap<String, usize>,
@@ -92,8 +101,9 @@ async fn process(work: Work) -> Result<Value, Stopped> {
         .await
         .map_err(broken)?;
     let cost = cost(&organization)?;
-    let safe = campaign.safe(&work.house.ledger, tenant).map_err(broken)?;
-    let gathered = gather(&work, &campaign, &organization, &safe).await?;
+    let panel = Models::new(&work.house, tenant, &work.job.created_by, None).panel()?;
+    let gathered = gather(&work, &campaign, &organization, &panel).await?;
+    record(&work, &campaign, &panel, &gathered).await?;
     let told = tell(&work, &campaign, &organization, &gathered, cost).await?;
     finish(&work, &campaign, &organization, &gathered, told, cost).await
 }
@@ -113,63 +123,51 @@ async fn gather(
     work: &Work,
     campaign: &Campaign,
     organization: &Organization,
-    safe: &Safe,
+    panel: &Panel,
 ) -> Result<Gathered, Stopped> {
     let (store, tenant) = (&work.house.store, &work.job.tenant);
-    let models = Models::new(&work.house, tenant, &work.job.created_by, None);
+    let safe = campaign.safe(&work.house.ledger, tenant).map_err(broken)?;
     let total = campaign.responded.max(0).cast_unsigned();
     let mut gathered = Gathered::default();
     let (mut after, mut done) = (None, 0);
     loop {
         let page = campaign::responses(store, tenant, campaign.id, after, CHUNK);
         let page = page.await.map_err(broken)?;
-        let Some(last) = page.last() else { break };
+        let Some(last) = page.last() else {
+            return Ok(gathered);
+        };
         after = Some(last.id);
         done += page.len() as u64;
-        chunk(&models, organization, safe, &page, &mut gathered).await?;
+        let read = || gathered.read(panel, organization, &safe, &page);
+        tokio::task::block_in_place(read)?;
         // How many answered is told in steps of the floor only, so progress is told in hundredths.
         let percent = done * 100 / total.max(done);
         let message = format!("{percent} % of the responses scored");
         work.progress(percent, 100, &message).await?;
     }
-    Ok(gathered)
 }
 
-async fn chunk(
-    models: &Models,
-    organization: &Organization,
-    safe: &Safe,
-    page: &[Sealed],
-    gathered: &mut Gathered,
-) -> Result<(), Stopped> {
-    let opened = tokio::task::block_in_place(|| page.iter().map(|one| open(safe, one)).collect());
-    let opened: Vec<(RecordId, Response)> = collected(opened)?;
-    let texts: Vec<Option<String>> = opened.iter().map(|(_, one)| one.text()).collect();
-    let written = opened.iter().zip(&texts);
-    let written = written.filter_map(|((id, _), text)| Some((subject(*id), text.as_deref()?)));
-    let written: Vec<(Subject, &str)> = written.collect();
-    let mut answers = models.texts(&written).await?.into_iter();
-    let answers: Vec<Option<TextAnswer>> = texts
-        .iter()
-        .map(|text| text.as_ref().and_then(|_| answers.next()))
-        .collect();
-    let asked = opened
-        .iter()
-        .zip(&answers)
-        .map(|((id, response), text)| Asked {
-            response,
-            employees: organization.employees,
-            text: text.as_ref(),
-            subject: subject(*id),
-        });
-    let forecasts = models.individuals(asked.collect()).await?;
-    for ((((_, response), text), answer), forecast) in
-        opened.iter().zip(&texts).zip(&answers).zip(forecasts)
-    {
-        let said = text.as_deref().zip(answer.as_ref());
-        gathered.take(organization, response, said, forecast.tier);
-    }
-    Ok(())
+/// A response with what the models made of it.
+struct Scored {
+    response: Response,
+    said: Option<(String, Read)>,
+    forecast: Tier,
+}
+
+fn score(
+    panel: &Panel,
+    reader: &Reader<'_>,
+    employees: Option<u32>,
+    response: Response,
+) -> Result<Scored, Stopped> {
+    let read = |text: String| reader.read(&text).map(|read| (text, read));
+    let said = response.text().map(read).transpose().map_err(broken)?;
+    let outputs = said.as_ref().map(|(_, read)| &read.outputs);
+    Ok(Scored {
+        forecast: panel.forecast(&response, employees, outputs)?,
+        said,
+        response,
+    })
 }
 
 /// Organizations, counts and all else that is needed once every response was seen.
@@ -185,11 +183,14 @@ async fn tell(
     let Some(release) = release else {
         return Ok(None);
     };
-    // Phrases and counts of texts carry no noise, so they are not told where noise is wished for.
+    // Phrases, counts of texts and the forecast carry no noise, so they are not told where noise is wished for.
     let is_plain = cost.is_none();
     Ok(Some(Told {
         release,
-        forecast: forecast(work, campaign, organization, gathered).await?,
+        forecast: match is_plain {
+            true => forecast(work, campaign, organization, gathered).await?,
+            false => None,
+        },
         themes: if is_plain {
             gathered.themes.told(floor)
         } else {
@@ -237,6 +238,11 @@ async fn forecast(
     let Ok(aggregate) = aggregate else {
         return Ok(None);
     };
+    // Of fewer people a forecast says little, and its numbers would say much of each.
+    if aggregate.members < FORECAST_FLOORS_MIN * organization.floor.get() {
+        return Ok(None);
+    }
+    let aggregate = aggregate.coarse(organization.floor.get());
     if !models.is_at_work(recipes::ORGANIZATION.name) {
         return Ok(None);
     }
@@ -249,12 +255,43 @@ async fn forecast(
     Ok(Some(OrganizationForecast {
         decision_id: forecast.decision.to_string(),
         tier: forecast.tier.word().to_owned(),
-        probabilities: forecast.probabilities,
-        confidence: forecast.confidence,
+        probabilities: forecast
+            .probabilities
+            .into_iter()
+            .map(|(tier, chance)| (tier, hundredths(chance)))
+            .collect(),
+        confidence: hundredths(forecast.confidence),
         prediction_set: forecast.set,
-        turnover: turnover.map(|turnover| turnover.share),
-        turnover_interval: turnover.and_then(|turnover| turnover.interval),
+        turnover: turnover.map(|turnover| hundredths(turnover.share)),
+        turnover_interval: turnover
+            .and_then(|turnover| turnover.interval)
+            .map(|(low, high)| (hundredths(low), hundredths(high))),
     }))
+}
+
+/// As fine as a forecast is told: more would be a fingerprint of the answers behind it.
+fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+/// Writes down that the campaign was read, by whom and what, before anything of it is told.
+async fn record(
+    work: &Work,
+    campaign: &Campaign,
+    panel: &Panel,
+    gathered: &Gathered,
+) -> Result<(), Stopped> {
+    let digest: [u8; 32] = gathered.digest.clone().finalize().into();
+    let detail = json!({
+        "act": "campaign-read",
+        "campaign": campaign.id.to_string(),
+        "models": panel.named(),
+        "answers_digest": ombud_core::Digest::new(digest).to_string(),
+    });
+    let by = Some(work.job.created_by.as_str());
+    let (house, tenant) = (&work.house, &work.job.tenant);
+    record_without_origin(house, tenant, Kind::Settings, by, detail).await?;
+    Ok(())
 }
 
 async fn finish(
@@ -309,7 +346,8 @@ async fn finish(
     }))
 }
 
-/// Uploaded answers were seen by nobody when they were given, so one case stands for all of a campaign.
+/// Opens a case for what nobody was called for yet: uploaded answers were seen by nobody when they were given, and models
+/// may have learned since. As many cases as crises were opened when the answers came in.
 async fn open_case(
     work: &Work,
     campaign: &Campaign,
@@ -317,17 +355,21 @@ async fn open_case(
     gathered: &Gathered,
 ) -> Result<(), Stopped> {
     let (store, tenant) = (&work.house.store, &work.job.tenant);
-    let cases = case::all(store, tenant, true).await.map_err(broken)?;
-    if cases.iter().any(|case| case.campaign == Some(campaign.id)) {
+    let known = case::of_campaign(store, tenant, campaign.id)
+        .await
+        .map_err(broken)?;
+    if known >= gathered.crises {
         return Ok(());
     }
+    let reasons: Vec<String> = gathered.kinds.iter().cloned().collect();
+    let urgency = Urgency::of(&reasons).unwrap_or(Urgency::Urgent);
     let new = case::NewCase {
         organization: Some(organization.id),
         campaign: Some(campaign.id),
         decision: None,
-        reasons: gathered.kinds.iter().cloned().collect(),
+        reasons,
         role: organization.case_role,
-        hours: organization.case_hours,
+        hours: urgency.hours(organization.case_hours),
     };
     case::open(store, tenant, new, now_us())
         .await
@@ -336,13 +378,31 @@ async fn open_case(
 }
 
 impl Gathered {
-    fn take(
+    /// Opens, scores and gathers a page of responses.
+    fn read(
         &mut self,
+        panel: &Panel,
         organization: &Organization,
-        response: &Response,
-        said: Option<(&str, &TextAnswer)>,
-        forecast: Tier,
-    ) {
+        safe: &Safe,
+        page: &[Sealed],
+    ) -> Result<(), Stopped> {
+        page.iter().for_each(|one| self.digest.update(&one.bytes));
+        let reader = panel.reader()?;
+        let one = |sealed: &Sealed| {
+            let response = open(safe, sealed)?;
+            score(panel, &reader, organization.employees, response)
+        };
+        let scored: Vec<Scored> = page.par_iter().map(one).collect::<Result<_, Stopped>>()?;
+        scored.iter().for_each(|one| self.take(organization, one));
+        Ok(())
+    }
+
+    fn take(&mut self, organization: &Organization, scored: &Scored) {
+        let response = &scored.response;
+        if let Some((text, read)) = &scored.said {
+            self.hear(text, read);
+        }
+        // Whoever only wrote is heard and has no score.
         let Some(score) = Score::of(&response.ratings) else {
             return;
         };
@@ -353,20 +413,22 @@ impl Gathered {
         self.respondents.push(Respondent {
             traits: traits.collect(),
             score,
-            forecast: Some(forecast),
+            forecast: Some(scored.forecast),
         });
         let quality = response.quality.completed_from(&response.ratings);
         self.members.push(Member {
             score,
-            text: said.map(|(_, answer)| answer.outputs),
+            text: scored.said.as_ref().map(|(_, read)| read.outputs),
             reliability: quality.reliability(),
         });
-        let Some((text, answer)) = said else { return };
-        let crisis = judge(answer);
-        let spoken = Category::ALL.into_iter().zip(answer.outputs.signals);
+    }
+
+    fn hear(&mut self, text: &str, read: &Read) {
+        let spoken = Category::ALL.into_iter().zip(read.outputs.signals);
         for (category, _) in spoken.filter(|(_, chance)| *chance >= 0.5) {
             *self.signals.entry(category.title().to_owned()).or_default() += 1;
         }
+        let crisis = judge(read.risk, &read.reading);
         if crisis.is_detected {
             self.crises += 1;
             self.kinds.extend(crisis.kinds);
@@ -383,17 +445,11 @@ fn stepped(counts: &BTreeMap<String, usize>, floor: Floor) -> BTreeMap<String, u
         .collect()
 }
 
-fn open(safe: &Safe, sealed: &Sealed) -> Result<(RecordId, Response), Stopped> {
+fn open(safe: &Safe, sealed: &Sealed) -> Result<Response, Stopped> {
     let clear = safe.unseal(sealed.id, &sealed.bytes).map_err(broken)?;
     let document: Value = serde_json::from_slice(&clear).map_err(broken)?;
     let response = Response::kept(&document);
-    let response = response.ok_or_else(|| failed("a kept response cannot be read"))?;
-    Ok((sealed.id, response))
-}
-
-/// A response's name towards the ledger, under which what is recorded of it can be erased.
-fn subject(id: RecordId) -> Subject {
-    Subject::new(format!("hseg:{id}"))
+    response.ok_or_else(|| failed("a kept response cannot be read"))
 }
 
 /// Uniform draws in (0, 1) from the operating system's randomness.
@@ -408,10 +464,6 @@ fn uniform_draws() -> Result<impl FnMut() -> f64, Stopped> {
         }
         ((u64::from_be_bytes(probe) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     })
-}
-
-fn collected<T>(results: Vec<Result<T, Stopped>>) -> Result<Vec<T>, Stopped> {
-    results.into_iter().collect()
 }
 
 fn failed(message: impl Into<String>) -> Stopped {
@@ -430,10 +482,11 @@ pub fn told_bands(release: &Release, bands: &[Band]) -> Vec<(String, usize)> {
         [first, .., last] => format!("{first} to {last}"),
     };
     let line = |band: &Band| {
-        let people = if band.people < 0.5 {
-            0
-        } else {
-            release.stepped(band.people)
+        let people = match release.loss_milli {
+            // Small counts are noise as likely as people, and noise is what protects them.
+            Some(_) => (band.people / release.floor as f64).round() as usize * release.floor,
+            None if band.people < 0.5 => 0,
+            None => release.stepped(band.people),
         };
         (word(band), people)
     };

@@ -442,7 +442,7 @@ fn interventions(view: &DashboardView) -> String {
     for it in &view.recommendations {
         let _ = write!(
             html,
-            "<li><h3>{}</h3><p>{}</p><small>{} · begin {} · effort {} · expected impact {} of 5</small></li>",
+            "<li><h3>{}</h3><p>{}</p><small>{} · {} · effort {} · expected impact {} of 5</small></li>",
             escaped(&it.title),
             escaped(&it.what),
             escaped(&it.category),
@@ -466,7 +466,7 @@ fn method(view: &DashboardView) -> String {
     format!(
         "<section class=\"method\"><h2>How this was made</h2>\
         <p><b>The score</b> is arithmetic: a category is the mean of its answered statements (1 to 4); the overall score is 7 times the weighted mean of the categories, so 7 to 28. Weights: {}. Tiers: Crisis up to 12, At risk up to 16, Mixed up to 20, Safe up to 24, Thriving above.</p>\
-        <p><b>The forecast</b> is another thing: what a model that was trained on earlier follow-ups expects three months later. It can be wrong; the number beside it says how sure it is. Every forecast is on record in the ledger.</p>\
+        <p><b>The forecast</b> is another thing: what the deployed model expects three months later. Its card says what it learned from: as the kit ships it, from generated data, so that it shows how the method works until it has been trained on real follow-ups. It can be wrong; the number beside it says how sure it is. It is asked with numbers no finer than those told here, and its answer is on record in the ledger.</p>\
         <p><b>Nobody is singled out.</b> When the campaign closed, respondents were divided once into groups of at least {floor}; only sums over whole groups are kept. Groups that are too small are merged with others, which are then not shown alone either, so that no difference of any two numbers, filters or campaigns is about fewer than {floor} people. Means are given no finer than one person could move them; numbers of people are rounded down. {noise}</p>\
         <p><b>Limits.</b> People who did not answer are not in these numbers. A group's mean says nothing about any one person. These are patterns at work and no diagnosis of anybody; whoever feels unwell should talk with a professional.</p></section>",
         Category::ALL

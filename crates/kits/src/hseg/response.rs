@@ -54,14 +54,28 @@ impl Response {
             demographics: read_demographics(demographics, &mut faults),
             quality: read_quality(quality, &mut faults),
         };
-        if faults.count == 0 && response.ratings.answered() == 0 {
+        if faults.count == 0 && response.ratings.answered() == 0 && response.text().is_none() {
             faults.add(Fault::new(
                 "survey_responses",
                 "no answer",
-                "at least one of q1 to q22, a number from 1 to 4",
+                "at least one of q1 to q22, a number from 1 to 4, or an open answer",
             ));
         }
         faults.or(response)
+    }
+
+    /// Refuses a response that only wrote, where a score is asked for.
+    pub fn must_be_rated(&self) -> Result<(), Refusal> {
+        if self.ratings.answered() > 0 {
+            return Ok(());
+        }
+        let mut faults = Refusal::default();
+        faults.add(Fault::new(
+            "survey_responses",
+            "no rating",
+            "at least one of q1 to q22, a number from 1 to 4; a text alone is for /predict/communication_risk",
+        ));
+        faults.or(())
     }
 
     /// Reads what [`Response::written`] gave.
@@ -466,5 +480,9 @@ mod tests {
         let refused =
             read(&json!({ "domain": "Business", "survey_responses": { "q1": null } })).unwrap_err();
         assert_eq!(refused.faults[0].path, "survey_responses");
+        let written = read(&json!({
+            "domain": "Business", "survey_responses": {}, "text_responses": { "q24": "I cannot rate this" },
+        }));
+        assert!(written.unwrap().must_be_rated().is_err());
     }
 }

@@ -116,7 +116,7 @@ fn id_of(text: &str, what: &'static str) -> Result<RecordId, Refusal> {
 }
 
 /// Writes an act down without where it came from, because it came from a respondent or about one.
-async fn record_without_origin(
+pub(super) async fn record_without_origin(
     house: &House,
     tenant: &Tenant,
     kind: Kind,

@@ -275,6 +275,16 @@ impl Rating {
 pub struct Ratings([Option<Rating>; QUESTIONS]);
 
 impl Ratings {
+    /// What agreements with the statements mean.
+    #[must_use]
+    pub fn of_agreement(&self) -> Ratings {
+        let meant = |question: usize| {
+            let agreement = self.0[question]?;
+            Some(STATEMENTS[question].rating_of(agreement))
+        };
+        Ratings(std::array::from_fn(meant))
+    }
+
     pub fn new(ratings: [Option<Rating>; QUESTIONS]) -> Ratings {
         Ratings(ratings)
     }
@@ -367,7 +377,7 @@ fn read_entry(name: &str, value: &Value) -> Result<(usize, Option<Rating>), Rati
     let number = match value {
         Value::Null => return Ok((question, None)),
         Value::String(text) if text.trim().is_empty() => return Ok((question, None)),
-        Value::String(text) => text.trim().parse::<f64>().ok(),
+        Value::String(text) => text.trim().replace(',', ".").parse::<f64>().ok(),
         Value::Number(number) => number.as_f64(),
         Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
@@ -434,7 +444,7 @@ mod tests {
 
     #[test]
     fn decimals_numbers_in_quotes_and_missing_answers_are_read() {
-        let ratings = parsed(&json!({"q1": 2.5, "q2": "3", "q3": null, "q4": ""})).unwrap();
+        let ratings = parsed(&json!({"q1": "2,5", "q2": "3", "q3": null, "q4": ""})).unwrap();
         let first: Vec<Option<f64>> = ratings
             .iter()
             .take(5)

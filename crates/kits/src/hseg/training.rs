@@ -7,6 +7,7 @@
 //! other organizations, other people, and for texts also other wording. Training itself is the `learn` room's, by the
 //! recipes in [`super::recipes`].
 
+mod exam;
 mod measure;
 pub mod quality;
 mod tables;

@@ -13,6 +13,8 @@ pub use table::Table;
 use super::response::{Object, Response};
 use super::survey::Domain;
 use ombud_api::Refusal;
+use ombud_core::Fault;
+use ombud_core::nearest::nearest;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -27,6 +29,12 @@ pub struct Preview {
     pub rows: usize,
     pub readable_rows: usize,
     pub problem_rows: usize,
+    /// Of those with problems, rows that can be kept when the values at fault are left out: what is wrong is said of the
+    /// person or of how they answered, not what they answered.
+    pub mendable_rows: usize,
+    /// How ratings are understood: `health` (4 is the healthiest) or `agreement` (4 is full agreement; negative statements
+    /// are turned round here).
+    pub ratings_are: String,
     /// Which column each field is read from.
     pub mapping: BTreeMap<String, String>,
     /// Columns that nothing is read from.
@@ -56,17 +64,25 @@ pub fn preview(
     table: &Table,
     said: Option<Mapping>,
     domain: Domain,
+    scale: Scale,
 ) -> Result<(Preview, Vec<Response>), Refusal> {
     let mapping =
         Mapping::suggested(&table.columns).replaced_by(said.unwrap_or_default(), &table.columns)?;
     let mut responses = Vec::with_capacity(table.rows.len());
     let mut problems = Vec::new();
-    let mut problem_rows = 0;
+    let (mut problem_rows, mut mendable_rows) = (0, 0);
     for (place, row) in table.rows.iter().enumerate() {
-        match read_row(&mapping, table, row, domain) {
+        let parts = Parts::of(&mapping, table, row);
+        match parts.clone().read(domain, scale) {
             Ok(response) => responses.push(response),
             Err(refused) => {
                 problem_rows += 1;
+                if let Some(mended) = parts.without(&refused)
+                    && let Ok(response) = mended.read(domain, scale)
+                {
+                    mendable_rows += 1;
+                    responses.push(response);
+                }
                 let room = PROBLEMS_LISTED.saturating_sub(problems.len());
                 let told = refused.faults.into_iter().take(room).map(|fault| Problem {
                     row: place + 1,
@@ -82,8 +98,10 @@ pub fn preview(
     let missing = FIELDS.iter().filter(|field| !mapping.has(field));
     let preview = Preview {
         rows: table.rows.len(),
-        readable_rows: responses.len(),
+        readable_rows: responses.len() - mendable_rows,
         problem_rows,
+        mendable_rows,
+        ratings_are: scale.word().to_owned(),
         unused_columns: mapping.unused(&table.columns),
         missing_fields: missing.map(|field| (*field).to_owned()).collect(),
         mapping: mapping.named(&table.columns),
@@ -92,52 +110,121 @@ pub fn preview(
     Ok((preview, responses))
 }
 
-fn read_row(
-    mapping: &Mapping,
-    table: &Table,
-    row: &[Value],
-    domain: Domain,
-) -> Result<Response, ombud_core::Refusal> {
-    let mut parts: [Object; 4] = Default::default();
-    let mut said_domain = None;
-    for (field, column) in mapping.pairs(&table.columns) {
-        let value = row.get(column).cloned().unwrap_or(Value::Null);
-        match part_of(field) {
-            Some(part) => {
-                parts[part].insert(field.to_owned(), value);
-            }
-            None => {
-                said_domain = value
-                    .as_str()
-                    .map(str::to_owned)
-                    .filter(|word| !word.trim().is_empty());
-            }
+/// How a file's ratings are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// 4 is the healthiest.
+    Health,
+    /// 4 is full agreement, as respondents marked it.
+    Agreement,
+}
+
+impl Scale {
+    /// Reads the word.
+    pub fn parse(word: &str) -> Result<Scale, Refusal> {
+        let all = [Scale::Health, Scale::Agreement];
+        let found = all.into_iter().find(|it| it.word() == word);
+        found.ok_or_else(|| {
+            let words = all.map(Scale::word);
+            let fault = Fault::new("ratings", word, words.join(" or "));
+            fault.near(nearest(word, words)).into()
+        })
+    }
+
+    /// The word on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Scale::Health => "health",
+            Scale::Agreement => "agreement",
         }
     }
-    let [ratings, texts, demographics, quality] = parts;
-    // A file is one organization's; a domain in it is only checked.
-    let word = said_domain.as_deref().unwrap_or(domain.word());
-    let mut response = Response::read(
-        word,
-        &ratings,
-        Some(&texts),
-        Some(&demographics),
-        Some(&quality),
-    )?;
-    response.domain = domain;
-    Ok(response)
+}
+
+/// A row, by the parts of a response.
+#[derive(Debug, Clone, Default)]
+struct Parts {
+    domain: Option<String>,
+    ratings: Object,
+    texts: Object,
+    demographics: Object,
+    quality: Object,
+}
+
+impl Parts {
+    fn of(mapping: &Mapping, table: &Table, row: &[Value]) -> Parts {
+        let mut parts = Parts::default();
+        for (field, column) in mapping.pairs(&table.columns) {
+            let value = row.get(column).cloned().unwrap_or(Value::Null);
+            let part = match part_of(field) {
+                Part::Domain => {
+                    let word = value.as_str().map(str::to_owned);
+                    parts.domain = word.filter(|word| !word.trim().is_empty());
+                    continue;
+                }
+                Part::Ratings => &mut parts.ratings,
+                Part::Texts => &mut parts.texts,
+                Part::Demographics => &mut parts.demographics,
+                Part::Quality => &mut parts.quality,
+            };
+            part.insert(field.to_owned(), value);
+        }
+        parts
+    }
+
+    fn read(self, domain: Domain, scale: Scale) -> Result<Response, ombud_core::Refusal> {
+        // A file is one organization's; a domain in it is only checked.
+        let word = self.domain.as_deref().unwrap_or(domain.word());
+        let mut response = Response::read(
+            word,
+            &self.ratings,
+            Some(&self.texts),
+            Some(&self.demographics),
+            Some(&self.quality),
+        )?;
+        response.domain = domain;
+        if scale == Scale::Agreement {
+            response.ratings = response.ratings.of_agreement();
+        }
+        Ok(response)
+    }
+
+    /// The same without what is at fault, when that says nothing of what was answered.
+    fn without(mut self, refused: &ombud_core::Refusal) -> Option<Parts> {
+        if refused.count > refused.faults.len() {
+            return None;
+        }
+        for fault in &refused.faults {
+            let (part, field) = fault.path.split_once('.')?;
+            let part = match part {
+                "demographics" => &mut self.demographics,
+                "response_quality" => &mut self.quality,
+                _ => return None,
+            };
+            part.remove(field)?;
+        }
+        Some(self)
+    }
+}
+
+/// A part of a response.
+enum Part {
+    Domain,
+    Ratings,
+    Texts,
+    Demographics,
+    Quality,
 }
 
 /// Which part of a response a field belongs to.
-fn part_of(field: &str) -> Option<usize> {
+fn part_of(field: &str) -> Part {
     match field {
-        "domain" => None,
-        "q23" | "q24" | "q25" => Some(1),
-        "seconds" | "completion" | "attention_passed" | "straight_lining" => Some(3),
+        "domain" => Part::Domain,
+        "q23" | "q24" | "q25" => Part::Texts,
+        "seconds" | "completion" | "attention_passed" | "straight_lining" => Part::Quality,
         _ if field.starts_with('q') && field[1..].bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(0)
+            Part::Ratings
         }
-        _ => Some(2),
+        _ => Part::Demographics,
     }
 }
 
@@ -151,7 +238,7 @@ mod tests {
 
     fn read(text: &str) -> (Preview, Vec<Response>) {
         let table = Table::read(text.as_bytes(), Some("csv")).unwrap();
-        preview(&table, None, Domain::Business).unwrap()
+        preview(&table, None, Domain::Business, Scale::Health).unwrap()
     }
 
     #[test]
@@ -188,14 +275,46 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_word_about_a_person_does_not_cost_their_answer() {
+        let (preview, responses) = read("q1,gender,level\n2,man,Mid\n7,Woman,Mid\n");
+        assert_eq!(
+            (preview.problem_rows, preview.mendable_rows, responses.len()),
+            (2, 1, 1)
+        );
+        let kept = &responses[0];
+        assert_eq!(kept.demographics.gender_identity, None);
+        assert_eq!(kept.trait_of("position_level").as_deref(), Some("Mid"));
+    }
+
+    #[test]
+    fn agreement_with_negative_statements_is_turned_round() {
+        let table = Table::read(b"q1,q2\n4,4\n", Some("csv")).unwrap();
+        let read = |scale| {
+            let (_, responses) = preview(&table, None, Domain::Business, scale).unwrap();
+            [0, 1].map(|question| responses[0].ratings.get(question).unwrap().get())
+        };
+        assert_eq!(read(Scale::Health), [4.0, 4.0]);
+        // q1 is a positive statement, q2 a negative one.
+        assert_eq!(read(Scale::Agreement), [4.0, 1.0]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_says_where() {
+        let refused = Table::read(b"q1,q2\n1,2\n1,2,3\n", Some("csv")).unwrap_err();
+        let told = format!("{refused:?}");
+        assert!(told.contains("line 3 has 3 cells"), "{told}");
+    }
+
+    #[test]
     fn a_mapping_replaces_what_was_suggested() {
         let table = Table::read(b"Q1,other\n1,4\n", Some("csv")).unwrap();
         let said = Mapping::parse(r#"{ "q1": "other" }"#).unwrap();
-        let (shown, responses) = preview(&table, Some(said), Domain::Business).unwrap();
+        let (shown, responses) =
+            preview(&table, Some(said), Domain::Business, Scale::Health).unwrap();
         assert_eq!(shown.mapping["q1"], "other");
         assert_eq!(responses[0].ratings.get(0).unwrap().get(), 4.0);
         let wrong = Mapping::parse(r#"{ "q1": "othr" }"#).unwrap();
-        assert!(preview(&table, Some(wrong), Domain::Business).is_err());
+        assert!(preview(&table, Some(wrong), Domain::Business, Scale::Health).is_err());
     }
 
     #[test]
@@ -205,7 +324,7 @@ mod tests {
             br#"[{ "survey_responses": { "q1": 2 }, "demographics": { "department": "Lab" } }]"#;
         for file in [flat.as_slice(), nested] {
             let table = Table::read(file, None).unwrap();
-            let (_, responses) = preview(&table, None, Domain::Business).unwrap();
+            let (_, responses) = preview(&table, None, Domain::Business, Scale::Health).unwrap();
             assert_eq!(responses[0].demographics.department.as_deref(), Some("Lab"));
         }
     }

@@ -26,7 +26,7 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// How long wiping waits for readers.
 const WIPE_WAIT: Duration = Duration::from_millis(500);
 /// Pages the writer keeps: enough for the leaves of the indexes over ids and people that one group touches.
-const CACHE_KIB: i64 = 16 << 10;
+const CACHE_KIB: i64 = 4 << 10;
 /// Statements kept prepared per connection; there are about twenty.
 const STATEMENTS_MAX: usize = 32;
 

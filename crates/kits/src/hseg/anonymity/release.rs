@@ -77,6 +77,8 @@ pub struct Band {
 pub struct Group {
     /// At least so many people, in steps of the floor.
     pub people_at_least: usize,
+    /// Whether more people may be meant, who are told only together with others.
+    pub is_part: bool,
     pub overall: Option<f64>,
     pub tier: Option<Tier>,
     pub categories: [Option<f64>; 6],
@@ -112,7 +114,11 @@ impl Release {
             floor: floor.get(),
             dimensions: dimensions.to_vec(),
             cells: told.collect(),
-            tiers: bands(respondents.iter().map(|one| one.score.tier), floor),
+            tiers: match noise {
+                // Which tiers are told together would tell, without noise, how many are in them.
+                Some(_) => single_bands(respondents.iter().map(|one| one.score.tier)),
+                None => bands(respondents.iter().map(|one| one.score.tier), floor),
+            },
             forecast: match floor.admits(forecasts.len()) {
                 // Forecasts of fewer than all would tell who has none.
                 true if forecasts.len() == respondents.len() => bands(forecasts.into_iter(), floor),
@@ -147,6 +153,7 @@ impl Release {
         let overall = mean(sums, OVERALL_RANGE, OVERALL_MIN, OVERALL_MAX);
         Some(Group {
             people_at_least: self.stepped(people),
+            is_part: self.has_more(filters),
             tier: overall.map(Tier::of),
             overall,
             categories,
@@ -191,6 +198,23 @@ impl Release {
         let is_within = |cell: &&Told| wanted.iter().all(|(at, value)| &cell.labels[*at] == value);
         let within: Vec<&Told> = self.cells.iter().filter(is_within).collect();
         (!within.is_empty()).then_some(within)
+    }
+
+    /// Whether cells that are told only together with others may hold some of whom the filters mean.
+    fn has_more(&self, filters: &Filters) -> bool {
+        let may_hold = |cell: &Told| {
+            let labels = self.dimensions.iter().zip(&cell.labels);
+            let mut is_merged = false;
+            for (dimension, label) in labels {
+                match (filters.get(dimension), label) {
+                    (Some(_), Label::Mixed) => is_merged = true,
+                    (Some(value), Label::Is(is)) if is.as_ref() != Some(value) => return false,
+                    _ => {}
+                }
+            }
+            is_merged
+        };
+        self.cells.iter().any(may_hold)
     }
 
     /// How many people, in steps of the floor.
@@ -268,6 +292,17 @@ fn told(labels: &[Label], members: &[&Respondent], floor: Floor) -> Told {
         categories: std::array::from_fn(category),
         overall: sum(members.iter().map(|one| one.score.overall).collect()),
     }
+}
+
+/// Counts by tier.
+fn single_bands(tiers: impl Iterator<Item = Tier>) -> Vec<Band> {
+    let mut counts = [0usize; 5];
+    tiers.for_each(|tier| counts[tier.index()] += 1);
+    let band = |tier: Tier| Band {
+        tiers: vec![tier.word().to_owned()],
+        people: counts[tier.index()] as f64,
+    };
+    Tier::ALL.map(band).to_vec()
 }
 
 /// Counts by tier, neighbours merged until none is below the floor and above zero.

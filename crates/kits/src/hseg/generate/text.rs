@@ -318,6 +318,26 @@ impl Author {
     }
 }
 
+/// A text with whole words exchanged: "going to" and not the beginning of "going tomorrow".
+fn replaced(text: &str, long: &str, short: &str) -> String {
+    let is_letter = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+    let mut made = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(long) {
+        let (before, after) = (&rest[..at], &rest[at + long.len()..]);
+        let last = before
+            .chars()
+            .next_back()
+            .or_else(|| made.chars().next_back());
+        let is_whole = !is_letter(last) && !is_letter(after.chars().next());
+        made.push_str(before);
+        made.push_str(if is_whole { short } else { long });
+        rest = after;
+    }
+    made.push_str(rest);
+    made
+}
+
 impl Draft {
     fn say(&mut self, phrase: impl AsRef<str>, at: usize) {
         let phrase = phrase.as_ref();
@@ -355,7 +375,7 @@ impl Hand {
         let mut text = self.joined(&parts, draw);
         if self.uses_slang {
             for (long, short) in slang {
-                text = text.replace(long.as_str(), short);
+                text = replaced(&text, long, short);
             }
         }
         if self.typo_share > 0.0 {
@@ -486,6 +506,13 @@ mod tests {
         for (word, _) in &author.file.irony.phrases {
             assert!(Category::parse(word).is_some(), "{word}");
         }
+    }
+
+    #[test]
+    fn slang_stands_for_whole_words() {
+        let text = "I am going to go tomorrow, going tomorrow, going to";
+        let made = replaced(text, "going to", "gonna");
+        assert_eq!(made, "I am gonna go tomorrow, going tomorrow, gonna");
     }
 
     #[test]

@@ -60,8 +60,9 @@ impl World {
             .collect();
         let mut sum = 0.0;
         let shares = organizations.iter().map(|it| {
-            // A large organization answers more, though not in proportion.
-            sum += f64::from(it.employees).powf(0.6);
+            // A large organization answers more, though not in proportion; fifty thousand answers of 55 organizations are a
+            // third of their people.
+            sum += f64::from(it.employees).powf(0.8);
             sum
         });
         World {
@@ -83,7 +84,7 @@ impl World {
 fn organization(seed: u64, index: usize) -> Organization {
     let mut draw = Draw::stream(seed, index as u64);
     let domain = Domain::ALL[draw.weighted(&[0.33, 0.27, 0.40])];
-    let employees = (6.2 + 1.1 * draw.normal()).exp().clamp(40.0, 12_000.0) as u32;
+    let employees = (7.6 + 0.7 * draw.normal()).exp().clamp(300.0, 12_000.0) as u32;
     let climate = CLIMATE_SIGMA * draw.normal();
     let culture = std::array::from_fn(|_| climate + CULTURE_SIGMA * draw.normal());
     let departments = departments(domain)

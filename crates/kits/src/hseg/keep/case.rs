@@ -75,6 +75,14 @@ pub async fn all(store: &Store, tenant: &Tenant, with_closed: bool) -> Result<Ve
     rows.iter().map(read).collect()
 }
 
+/// How many cases a campaign has had.
+pub async fn of_campaign(store: &Store, tenant: &Tenant, campaign: RecordId) -> Result<usize> {
+    let sql = "select count(*) as number from hseg_cases where tenant = $1 and campaign = $2";
+    let row = store.row(sql, cells![tenant, campaign]).await?;
+    let number = row.map(|row| row.whole("number")).transpose()?;
+    Ok(number.unwrap_or_default().max(0) as usize)
+}
+
 /// A case by its id.
 pub async fn get(store: &Store, tenant: &Tenant, id: RecordId) -> Result<Case> {
     let sql = "select * from hseg_cases where tenant = $1 and id = $2";

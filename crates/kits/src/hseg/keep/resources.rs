@@ -19,6 +19,10 @@ pub struct Resource {
     /// When somebody is there.
     #[schema(max_length = 200)]
     pub hours: String,
+    /// What else helps to know, such as that it is free.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(max_length = 200)]
+    pub note: String,
 }
 
 /// Resources of one country.
@@ -28,14 +32,37 @@ pub const TEXT_BYTES_MAX: usize = 800;
 /// The country of those whose country is not known.
 pub const ANYWHERE: &str = "ZZ";
 
-/// The help that is shown in a country.
+/// The help that is shown in a country: its own lines, then what helps anywhere. Whoever puts a country's lines cannot take
+/// the others away.
 pub async fn of(store: &Store, tenant: &Tenant, country: &str) -> Result<Vec<Resource>> {
+    let mut lines = lines_of(store, tenant, country).await?;
+    if country != ANYWHERE {
+        let anywhere = lines_of(store, tenant, ANYWHERE).await?;
+        let named = |line: &Resource| lines.iter().any(|own| own.name == line.name);
+        let more: Vec<Resource> = anywhere.into_iter().filter(|line| !named(line)).collect();
+        lines.extend(more);
+    }
+    Ok(lines)
+}
+
+/// Whether somebody put a country's lines.
+pub async fn is_put(store: &Store, tenant: &Tenant, country: &str) -> Result<bool> {
+    Ok(put_lines(store, tenant, country).await?.is_some())
+}
+
+async fn lines_of(store: &Store, tenant: &Tenant, country: &str) -> Result<Vec<Resource>> {
+    let put = put_lines(store, tenant, country).await?;
+    Ok(put.unwrap_or_else(|| shipped(country)))
+}
+
+async fn put_lines(store: &Store, tenant: &Tenant, country: &str) -> Result<Option<Vec<Resource>>> {
     let sql = "select document from hseg_resources where tenant = $1 and country = $2";
     let Some(row) = store.row(sql, cells![tenant, country]).await? else {
-        return Ok(shipped(country));
+        return Ok(None);
     };
     let read = serde_json::from_value(row.json("document")?);
-    read.map_err(|_| Error::Unreadable { what: "document" })
+    read.map(Some)
+        .map_err(|_| Error::Unreadable { what: "document" })
 }
 
 /// Replaces what is shown in a country.
@@ -53,13 +80,19 @@ pub async fn put(
     store.execute(sql, values).await.map(drop)
 }
 
-/// What the kit ships for a country: its own lines first, then what helps anywhere.
-pub fn shipped(country: &str) -> Vec<Resource> {
-    let found = HelpList::shipped().of(Some(country));
-    let told = found.into_iter().map(|help| Resource {
+/// What the kit ships for a country alone.
+fn shipped(country: &str) -> Vec<Resource> {
+    let wanted = if country == ANYWHERE {
+        None
+    } else {
+        Some(country)
+    };
+    let found = HelpList::shipped().only(wanted);
+    let told = found.map(|help| Resource {
         name: help.name.clone(),
         contact: help.contact.clone(),
         hours: help.hours.clone(),
+        note: help.note.clone(),
     });
     told.collect()
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Somebody should look at once.
-const CRISES: [&str; 56] = [
+const CRISES: &[&str] = &[
     "I want to end it",
     "I want to end it.",
     "I just want to end it all",
@@ -60,10 +60,33 @@ const CRISES: [&str; 56] = [
     "I have fantasies of hurting him and I am scared I will do it",
     "I want to hurt someone, I am scared of it",
     "I feel worthless and there is no way out",
+    "No, I really do want to die.",
+    "There's nothing I want more than to die.",
+    "Not a day goes by that I don't think about ending my life.",
+    "I don't know why I haven't killed myself yet.",
+    "Everyone would be better off if I was gone.",
+    "I want to go to sleep and never wake up.",
+    "I wish I didn't exist.",
+    "I cut myself in the toilets at work.",
+    "I've started cutting again.",
+    "I burn myself to feel something.",
+    "I'm going to overdose tonight.",
+    "I took too many pills last weekend on purpose.",
+    "I tried to hang myself last month.",
+    "I've thought about driving into a tree on my way to work.",
+    "Sometimes I think about jumping.",
+    "I just want the pain to stop for good.",
+    "My manager forced himself on me.",
+    "My husband's going to hurt me when he finds out.",
+    "A coworker said he'd bring a gun to work.",
+    "Someone will get shot here.",
+    "He said he would make me disappear.",
+    "I don't feel safe with myself at night.",
+    "I was beaten by my manager.",
 ];
 
 /// Heavy or light, but not this.
-const NOT_CRISES: [&str; 62] = [
+const NOT_CRISES: &[&str] = &[
     "I am not afraid to speak up",
     "this deadline is killing me",
     "the deadline is killing me but we will get there",
@@ -126,6 +149,19 @@ const NOT_CRISES: [&str; 62] = [
     "the workload is murder in March",
     "",
     "nothing to add",
+    "I drive 40 kms every day to work.",
+    "There is nothing left for me to complain about.",
+    "We got beaten by a competitor on the tender.",
+    "I cannot go on like this with the old laptop, please replace it.",
+    "I cut myself on a box and the first aider came.",
+    "They can cope without me when I take leave.",
+    "If I die of boredom in this meeting, tell my wife.",
+    "I work on the suicide ward and love it.",
+    "It would be suicide to disagree with him.",
+    "All I want is to go home and die on the couch with a film.",
+    "The overdose training was useful.",
+    "We should get shot of the old printer.",
+    "I think about jumping ship every spring.",
 ];
 
 #[test]

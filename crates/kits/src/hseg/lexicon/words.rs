@@ -14,7 +14,7 @@ pub(super) struct Word {
 pub(super) const LONG: usize = 6;
 
 /// Short forms and what they stand for.
-const WRITTEN_OUT: [(&str, &[&str]); 34] = [
+const WRITTEN_OUT: [(&str, &[&str]); 35] = [
     ("cant", &["cannot"]),
     ("dont", &["do", "not"]),
     ("doesnt", &["does", "not"]),
@@ -23,6 +23,7 @@ const WRITTEN_OUT: [(&str, &[&str]); 34] = [
     ("arent", &["are", "not"]),
     ("wasnt", &["was", "not"]),
     ("wouldnt", &["would", "not"]),
+    ("shouldnt", &["should", "not"]),
     ("couldnt", &["cannot"]),
     ("havent", &["have", "not"]),
     ("hasnt", &["has", "not"]),
@@ -80,7 +81,11 @@ fn end(words: &mut Vec<Word>, current: &mut Option<(usize, String)>, end: usize)
     let Some((start, text)) = current.take() else {
         return;
     };
-    let long = WRITTEN_OUT.iter().find(|(short, _)| *short == text);
+    // Forty kms are a distance.
+    let is_distance = text == "kms" && words.last().is_some_and(|last| is_number(&last.text));
+    let long = WRITTEN_OUT
+        .iter()
+        .find(|(short, _)| *short == text && !is_distance);
     let parts = long.map_or_else(
         || vec![text.clone()],
         |(_, parts)| parts.iter().map(|it| (*it).to_owned()).collect(),
@@ -101,6 +106,10 @@ fn end(words: &mut Vec<Word>, current: &mut Option<(usize, String)>, end: usize)
         end,
         ends_clause: false,
     }));
+}
+
+fn is_number(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_digit()) || matches!(word, "few" | "many" | "hundred")
 }
 
 /// Whether two different words are one slip of the finger apart: a letter lost, added, changed, or two swapped.
@@ -148,6 +157,7 @@ mod tests {
             "i cannot want to do not any"
         );
         assert_eq!(texts("can not"), "cannot");
+        assert_eq!(texts("kms, 40 kms"), "kill myself 40 kms");
     }
 
     #[test]

@@ -5,14 +5,19 @@ const form = document.getElementById("form");
 const said = document.getElementById("said");
 const started = Date.now();
 const SCALE = ["Not at all", "A little", "Mostly", "Fully"];
+// By field: how it is called, and what can be chosen; a field without words is written.
 const ABOUT = {
-  department: null,
-  position_level: ["Entry", "Mid", "Senior", "Executive"],
-  tenure_range: ["<1_year", "1-3_years", "4-7_years", "8+_years"],
-  age_range: ["18-24", "25-34", "35-44", "45-54", "55-64", "65+"],
-  gender_identity: ["Man", "Woman", "Non-binary", "Prefer_not_to_say"],
-  work_location: ["On_Site", "Remote", "Hybrid"],
+  department: ["Department", null],
+  position_level: ["Level", ["Entry", "Mid", "Senior", "Executive"]],
+  supervises_others: ["You supervise others", ["yes", "no"]],
+  tenure_range: ["Time here", ["<1_year", "1-3_years", "4-7_years", "8+_years"]],
+  employment_status: ["Employment", ["Full_Time", "Part_Time", "Contract", "Intern"]],
+  work_location: ["Where you work", ["On_Site", "Remote", "Hybrid"]],
+  age_range: ["Age", ["18-24", "25-34", "35-44", "45-54", "55-64", "65+"]],
+  gender_identity: ["Gender", ["Man", "Woman", "Non-binary", "Prefer_not_to_say"]],
 };
+// Stands in the middle; whoever reads it chooses as it says.
+const ATTENTION = { name: "attention", text: "To show that somebody reads this, please choose \u201cA little\u201d.", right: 2 };
 let asked;
 
 function made(tag, properties, ...children) {
@@ -24,11 +29,20 @@ function made(tag, properties, ...children) {
 function statement(one) {
   const scale = SCALE.map((word, at) =>
     made("label", {}, made("input", { type: "radio", name: one.name, value: at + 1 }), document.createElement("br"), word));
-  return made("fieldset", {}, made("legend", { textContent: one.text }), made("div", { className: "scale" }, ...scale));
+  const undo = made("button", { type: "button", className: "undo", textContent: "leave out", hidden: true });
+  const field = made("fieldset", {}, made("legend", { className: "unseen", textContent: one.text }),
+    made("div", { className: "asked", ariaHidden: "true", textContent: one.text }), made("div", { className: "scale" }, ...scale), undo);
+  const marks = () => field.querySelectorAll("input");
+  field.addEventListener("change", () => { undo.hidden = false; });
+  undo.addEventListener("click", () => {
+    marks().forEach((mark) => { mark.checked = false; });
+    undo.hidden = true;
+    marks()[0].focus();
+  });
+  return field;
 }
 
-function choice(name, words) {
-  const title = name.replaceAll("_", " ");
+function choice(name, [title, words]) {
   const field = words
     ? made("select", { name }, made("option", { value: "", textContent: "not said" }),
         ...words.map((word) => made("option", { value: word, textContent: word.replaceAll("_", " ") })))
@@ -43,10 +57,18 @@ async function show() {
   }
   const domain = new URLSearchParams(location.search).get("domain") ?? "Business";
   const answer = await fetch(`/survey/statements?domain=${encodeURIComponent(domain)}`);
-  asked = await answer.json();
-  document.getElementById("statements").append(...asked.statements.map(statement));
+  const told = await answer.json();
+  if (!answer.ok) {
+    said.textContent = `This link is not whole: ${told.errors?.[0]?.came ?? told.detail} is no kind of workplace. Ask whoever sent it for a new one.`;
+    return;
+  }
+  asked = told;
+  const middle = Math.floor(asked.statements.length / 2);
+  const statements = asked.statements.toSpliced(middle, 0, ATTENTION);
+  document.getElementById("statements").append(...statements.map(statement));
   document.getElementById("open").append(...asked.open_questions.map((one) =>
-    made("fieldset", {}, made("legend", { textContent: one.text }), made("textarea", { name: one.name, rows: 3, maxLength: 4000, ariaLabel: one.text }))));
+    made("fieldset", {}, made("legend", { className: "unseen", textContent: one.text }),
+      made("div", { className: "asked", ariaHidden: "true", textContent: one.text }), made("textarea", { name: one.name, rows: 3, maxLength: 4000, ariaLabel: one.text }))));
   document.getElementById("about").append(...Object.entries(ABOUT).map(([name, words]) => choice(name, words)));
   form.hidden = false;
   said.textContent = "";
@@ -60,13 +82,29 @@ function collected() {
     const mark = Number(data.get(one.name));
     if (mark) ratings[one.name] = one.is_positive ? mark : 5 - mark;
   }
+  const quality = { seconds: Math.round((Date.now() - started) / 1000) };
+  const attention = Number(data.get(ATTENTION.name));
+  if (attention) quality.attention_passed = attention === ATTENTION.right;
   return {
     invitation,
     survey_responses: ratings,
     text_responses: filled(asked.open_questions.map((one) => one.name)),
     demographics: filled(Object.keys(ABOUT)),
-    response_quality: { seconds: Math.round((Date.now() - started) / 1000) },
+    response_quality: quality,
   };
+}
+
+// A number to call and an address on the web can be touched.
+function contact(text) {
+  if (/^https?:/.test(text)) return made("a", { href: text, textContent: text, rel: "noreferrer" });
+  const parts = text.split(/(\+?\d[\d ]{1,}\d)/);
+  return made("span", {}, ...parts.map((part) =>
+    (/^\+?\d/.test(part) ? made("a", { href: `tel:${part.replaceAll(" ", "")}`, textContent: part }) : part)));
+}
+
+function help(one) {
+  const note = one.note ? ` \u2013 ${one.note}` : "";
+  return made("li", {}, made("strong", { textContent: one.name }), ": ", contact(one.contact), ` (${one.hours})${note}`);
 }
 
 form.addEventListener("submit", async (event) => {
@@ -83,7 +121,7 @@ form.addEventListener("submit", async (event) => {
     form.remove();
     said.textContent = told.message;
     if (told.resources.length) {
-      const lines = told.resources.map((one) => made("li", {}, made("strong", { textContent: one.name }), `: ${one.contact} (${one.hours})`));
+      const lines = told.resources.map(help);
       said.append(made("div", { className: "help" },
         made("p", { textContent: "Some of what you wrote sounds heavy. You do not have to carry it alone; these people listen:" }), made("ul", {}, ...lines)));
     }

@@ -5,7 +5,7 @@ use super::organizations::{
     BandView, BenchmarkView, MomentView, OrganizationView, benchmark, by_category, date, newest,
     trend, view_of,
 };
-use crate::hseg::anonymity::{Filters, Group};
+use crate::hseg::anonymity::{Filters, Group, Release};
 use crate::hseg::keep::organization;
 use crate::hseg::process::{Told, told_bands};
 use crate::hseg::recommend::{Recommendation, recommend};
@@ -14,6 +14,8 @@ use axum::Json as Answer;
 use axum::extract::State;
 use ombud_api::extract::{Known, Path, Query};
 use ombud_api::{House, Refusal};
+use ombud_core::Fault;
+use ombud_core::nearest::nearest;
 use ombud_ledger::{RecordId, Tenant};
 use ombud_store::Store;
 use serde::Serialize;
@@ -59,6 +61,8 @@ pub struct DashboardView {
 #[schema(as = DashboardGroupView)]
 pub struct GroupView {
     pub respondents_at_least: usize,
+    /// Whether more people may be meant than these, who are told only together with others.
+    pub is_part: bool,
     pub overall_hseg_score: Option<f64>,
     pub overall_risk_tier: Option<String>,
     pub category_scores: BTreeMap<String, Option<f64>>,
@@ -126,6 +130,7 @@ pub async fn view(
 ) -> Result<DashboardView, Refusal> {
     let organization = organization::get(store, tenant, id).await?;
     let (profile, told) = newest(store, tenant, id).await?;
+    known_filters(&told.release, &filters)?;
     let group = told.release.group(&filters);
     let categories = group.as_ref().map_or([None; 6], |group| group.categories);
     let bands = |bands| {
@@ -156,6 +161,28 @@ pub async fn view(
         organization: view_of(organization),
         filters,
     })
+}
+
+/// Refuses a filter by something that cannot be asked for, or by a value that nobody has.
+pub fn known_filters(release: &Release, filters: &Filters) -> Result<(), Refusal> {
+    let mut faults = ombud_core::Refusal::default();
+    for (dimension, value) in filters {
+        let path = format!("filters.{dimension}");
+        let dimensions = release.dimensions.iter().map(String::as_str);
+        if !release.dimensions.contains(dimension) {
+            let allowed = dimensions.clone().collect::<Vec<_>>().join(", ");
+            let fault = Fault::new(path, dimension, format!("one of {allowed}"));
+            faults.add(fault.near(nearest(dimension, dimensions)));
+            continue;
+        }
+        let values = release.values(dimension);
+        if !values.contains(value) && !release.has_merged(dimension) {
+            let allowed = format!("one of {}", values.join(", "));
+            let near = nearest(value, values.iter().map(String::as_str));
+            faults.add(Fault::new(path, value, allowed).near(near));
+        }
+    }
+    Ok(faults.or(())?)
 }
 
 fn heat_map(told: &Told) -> HeatMapView {
@@ -195,6 +222,7 @@ fn forecast(told: &Told) -> Option<ForecastView> {
 fn group_view(group: Group) -> GroupView {
     GroupView {
         respondents_at_least: group.people_at_least,
+        is_part: group.is_part,
         overall_hseg_score: group.overall,
         overall_risk_tier: group.tier.map(|tier| tier.word().to_owned()),
         category_scores: by_category(&group.categories),

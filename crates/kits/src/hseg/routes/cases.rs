@@ -2,6 +2,7 @@
 
 use super::survey::{country_of, note_change};
 use super::{id_of, record};
+use crate::hseg::crisis::Urgency;
 use crate::hseg::keep::resources::{self, RESOURCES_MAX, Resource, TEXT_BYTES_MAX};
 use crate::hseg::keep::{Case, case};
 use axum::extract::State;
@@ -53,6 +54,8 @@ pub struct CaseView {
     pub campaign_id: Option<String>,
     /// Where somebody with a key asked: that answer's record.
     pub decision_id: Option<String>,
+    /// `urgent`, or `please_read` where only the model found something.
+    pub urgency: String,
     /// Which kinds of words; never the words.
     pub reasons: Vec<String>,
     /// The role whose people look at it.
@@ -166,12 +169,21 @@ async fn put_help(
     let texts = wish
         .resources
         .iter()
-        .flat_map(|it| [&it.name, &it.contact, &it.hours]);
+        .flat_map(|it| [&it.name, &it.contact, &it.hours, &it.note]);
     let is_kept = |text: &String| text.len() <= TEXT_BYTES_MAX && !text.contains('\0');
     let number = wish.resources.len();
     if number == 0 || number > RESOURCES_MAX || !texts.into_iter().all(is_kept) {
         let allowed = format!("1 to {RESOURCES_MAX}, each text of at most {TEXT_BYTES_MAX} bytes");
         return Err(Fault::new("resources", &format!("{number} resources"), allowed).into());
+    }
+    for (place, line) in wish.resources.iter().enumerate() {
+        for (field, text) in [("name", &line.name), ("contact", &line.contact)] {
+            if text.trim().is_empty() {
+                let path = format!("resources.{place}.{field}");
+                let allowed = "words that tell somebody in distress whom to turn to, and how";
+                return Err(Fault::new(path, "an empty text", allowed).into());
+            }
+        }
     }
     let by = caller.principal.to_string();
     let put = resources::put(
@@ -210,6 +222,10 @@ fn view_of(case: Case, now_us: i64) -> CaseView {
         organization_id: case.organization.map(|id| id.to_string()),
         campaign_id: case.campaign.map(|id| id.to_string()),
         decision_id: case.decision.map(|id| id.to_string()),
+        urgency: Urgency::of(&case.reasons)
+            .unwrap_or(Urgency::Urgent)
+            .word()
+            .to_owned(),
         reasons: case.reasons,
         role: case.role.to_string(),
         opened_at: text(case.opened_us),

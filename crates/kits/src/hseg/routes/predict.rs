@@ -3,6 +3,7 @@
 //! The score is arithmetic and always there. A forecast is what a model expects three months later; the two are told apart
 //! by name and never mixed. Both are on record before they are answered.
 
+use super::analytics::known_filters;
 use super::{record_without_origin, told};
 use crate::hseg::aggregate::{Aggregate, MEMBERS_MIN, Member};
 use crate::hseg::anonymity::{Filters, Floor};
@@ -185,6 +186,10 @@ pub struct Factor {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CrisisView {
     pub detected: bool,
+    /// `urgent`: the curated words found it. `please_read`: only the model did, which takes too much for a crisis; a person
+    /// should read it, and nobody need be alarmed. Absent when nothing was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub urgency: Option<String>,
     pub indicators: Vec<String>,
     /// Shown at once when something was detected; empty otherwise.
     pub resources: Vec<Resource>,
@@ -216,6 +221,8 @@ pub struct GroupView {
     pub decision_id: Option<String>,
     /// At least so many people, in steps of the smallest group that may be told.
     pub respondents_at_least: usize,
+    /// Whether more people may be meant than these, who are told only together with others.
+    pub is_part: bool,
     pub overall_hseg_score: Option<f64>,
     pub overall_risk_tier: Option<String>,
     pub category_scores: BTreeMap<String, Option<f64>>,
@@ -348,7 +355,7 @@ async fn communication_risk(
     let principal = &caller.principal;
     let models = Models::new(&house, &caller.tenant, principal, Some(&origin.request_id));
     let answer = models.text(None, &text).await?;
-    let crisis = judge(&answer);
+    let crisis = judge(answer.risk, &answer.reading);
     let decision = answer.decision;
     let text_risk = text_view(&answer, &crisis);
     let crisis = crisis_view(&house, &caller, crisis, Some(decision), country).await?;
@@ -392,6 +399,7 @@ async fn stored_group(
         super::conflict("no campaign of this organization was processed yet")
             .hint("POST /campaigns/{id}/process")
     })?;
+    known_filters(&newest.release, filters)?;
     let group = newest.release.group(filters).ok_or_else(|| {
         let floor = newest.release.floor;
         super::conflict(format!("nothing may be told of this group: it, or what would be left, has fewer than {floor} people"))
@@ -401,6 +409,7 @@ async fn stored_group(
     Ok(GroupView {
         decision_id: forecast.as_ref().map(|it| it.decision_id.clone()),
         respondents_at_least: group.people_at_least,
+        is_part: group.is_part,
         overall_hseg_score: group.overall,
         overall_risk_tier: group.tier.map(|tier| tier.word().to_owned()),
         recommendations: recommend(organization.domain, &group.categories),
@@ -455,6 +464,7 @@ async fn given_group(models: &Models, wish: GroupWish) -> Result<GroupView, Refu
     Ok(GroupView {
         decision_id: Some(forecast.decision.to_string()),
         respondents_at_least: scores.len() / floor.get() * floor.get(),
+        is_part: false,
         overall_hseg_score: overall.map(told),
         overall_risk_tier: overall.map(|it| Tier::of(it).word().to_owned()),
         recommendations: recommend(domain, &categories),
@@ -501,6 +511,7 @@ fn read(wish: IndividualWish) -> Result<(Response, IndividualWish), ombud_core::
         wish.demographics.as_ref(),
         wish.response_quality.as_ref(),
     )?;
+    response.must_be_rated()?;
     Ok((response, wish))
 }
 
@@ -529,7 +540,9 @@ async fn view(
     // A response without an answer was refused when it was read.
     let score =
         Score::of(&response.ratings).ok_or_else(|| Refusal::malformed("nothing was answered"))?;
-    let judged = text.as_ref().map(|(_, answer)| judge(answer));
+    let judged = text
+        .as_ref()
+        .map(|(_, answer)| judge(answer.risk, &answer.reading));
     let text_risk = text.as_ref().zip(judged.as_ref());
     let text_risk = text_risk.map(|((_, answer), crisis)| text_view(answer, crisis));
     let crisis = judged.unwrap_or_default();
@@ -630,14 +643,15 @@ async fn crisis_view(
     decision: Option<ombud_ledger::RecordId>,
     country: Option<String>,
 ) -> Result<CrisisView, Refusal> {
-    if !crisis.is_detected {
+    let Some(urgency) = crisis.urgency() else {
         return Ok(CrisisView {
             detected: false,
+            urgency: None,
             indicators: crisis.indicators,
             resources: Vec::new(),
             case_id: None,
         });
-    }
+    };
     let country = country.map(|code| code.to_ascii_uppercase());
     let country = country.unwrap_or_else(|| ANYWHERE.to_owned());
     let resources = resources::of(&house.store, &caller.tenant, &country).await?;
@@ -647,7 +661,7 @@ async fn crisis_view(
         decision,
         reasons: crisis.kinds.clone(),
         role: CASE_ROLE,
-        hours: CASE_HOURS,
+        hours: urgency.hours(CASE_HOURS),
     };
     let now = ombud_api::time::now_us();
     let id = case::open(&house.store, &caller.tenant, new, now).await?;
@@ -662,6 +676,7 @@ async fn crisis_view(
     .await?;
     Ok(CrisisView {
         detected: true,
+        urgency: Some(urgency.word().to_owned()),
         indicators: crisis.indicators,
         resources,
         case_id: Some(id.to_string()),

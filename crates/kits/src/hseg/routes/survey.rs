@@ -5,7 +5,8 @@
 //! there was such an answer and not whose.
 
 use super::record_without_origin;
-use crate::hseg::crisis::judge_by_words;
+use crate::hseg::asking::Models;
+use crate::hseg::crisis::{Crisis, judge, judge_by_words};
 use crate::hseg::keep::campaign::{self, seal};
 use crate::hseg::keep::resources::{self, Resource};
 use crate::hseg::keep::{case, organization};
@@ -19,7 +20,7 @@ use ombud_api::extract::{Json, Path, Query};
 use ombud_api::time::now_us;
 use ombud_api::{Code, House, Refusal};
 use ombud_core::Fault;
-use ombud_ledger::Kind;
+use ombud_ledger::{Kind, Tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -97,6 +98,8 @@ pub struct OpenQuestionView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ResourcesView {
     pub country: String,
+    /// Whether somebody of this house has put or checked these lines; what the kit ships must be.
+    pub is_reviewed: bool,
     pub resources: Vec<Resource>,
 }
 
@@ -159,20 +162,17 @@ async fn respond(
     if !is_taken.await? {
         return Err(unusable());
     }
-    // Only the curated words are asked here: a model's answer is recorded with its time, and this moment must not be.
-    let crisis = response
-        .text()
-        .map(|text| judge_by_words(&text))
-        .unwrap_or_default();
+    let crisis = response.text().map(|text| heard(&house, &tenant, &text));
+    let crisis = crisis.unwrap_or_default();
     let mut resources = Vec::new();
-    if crisis.is_detected {
+    if let Some(urgency) = crisis.urgency() {
         let new = case::NewCase {
             organization: Some(organization.id),
             campaign: Some(found.id),
             decision: None,
             reasons: crisis.kinds,
             role: organization.case_role,
-            hours: organization.case_hours,
+            hours: urgency.hours(organization.case_hours),
         };
         case::open(&house.store, &tenant, new, now_us()).await?;
         resources = resources::of(&house.store, &tenant, &organization.country).await?;
@@ -185,6 +185,16 @@ async fn respond(
     ))
 }
 
+/// Both nets, where models are at work, else the curated words. Nothing is recorded of it: the moment must not be.
+fn heard(house: &House, tenant: &Tenant, text: &str) -> Crisis {
+    let models = Models::new(house, tenant, "respondent", None);
+    let read = || Some(models.panel().ok()?.reader().ok()?.read(text).ok()?);
+    match read() {
+        Some(read) => judge(read.risk, &read.reading),
+        None => judge_by_words(text),
+    }
+}
+
 /// Where people in distress find help
 #[utoipa::path(get, path = "/help-resources/{country}", tag = "hseg", operation_id = "help_resources", security(()), params(("country" = String, Path, description = "Two letters (ISO 3166).")),
     responses((status = 200, description = "Where help is.", body = ResourcesView)))]
@@ -194,7 +204,12 @@ async fn help(
 ) -> Result<Answer<ResourcesView>, Refusal> {
     let country = country_of(&country)?;
     let resources = resources::of(&house.store, house.tenant(), &country).await?;
-    Ok(Answer(ResourcesView { country, resources }))
+    let is_reviewed = resources::is_put(&house.store, house.tenant(), &country).await?;
+    Ok(Answer(ResourcesView {
+        country,
+        is_reviewed,
+        resources,
+    }))
 }
 
 /// A country's code as it is kept.
@@ -235,7 +250,7 @@ fn unusable() -> Refusal {
 /// Records that somebody changed what help is shown.
 pub async fn note_change(
     house: &House,
-    tenant: &ombud_ledger::Tenant,
+    tenant: &Tenant,
     principal: &str,
     country: &str,
 ) -> Result<(), Refusal> {

@@ -7,7 +7,7 @@
 use super::{id_of, record};
 use crate::hseg::intake::take_in;
 use crate::hseg::keep::organization;
-use crate::hseg::upload::{Mapping, Preview, Table, preview};
+use crate::hseg::upload::{Mapping, Preview, Scale, Table, preview};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -39,6 +39,9 @@ pub struct Said {
     /// JSON: which column each field is read from, where the suggestion is wrong.
     #[serde(default)]
     mapping: Option<String>,
+    /// `health` or `agreement`.
+    #[serde(default)]
+    ratings: Option<String>,
     /// Whether rows with problems are left out.
     #[serde(default)]
     skip_problems: bool,
@@ -77,7 +80,8 @@ pub fn router() -> OpenApiRouter<House> {
         ("organization_id" = String, Query, description = "Whose answers these are."),
         ("name" = Option<String>, Query, description = "The campaign that they become. Default: `Upload` and the date."),
         ("mapping" = Option<String>, Query, description = "JSON: which column each field is read from, where the suggestion is wrong."),
-        ("skip_problems" = Option<bool>, Query, description = "Leave rows with problems out. Default: false."),
+        ("ratings" = Option<String>, Query, description = "`health` (4 is the healthiest; the default) or `agreement` (4 is full agreement, as respondents marked it: negative statements are turned round)."),
+        ("skip_problems" = Option<bool>, Query, description = "Leave rows with problems out; where only what is said of the person is wrong, that value alone. Default: false."),
         ("confirm" = Option<String>, Query, description = "What the preview gave; stores."),
         ("format" = Option<String>, Query, description = "`csv`, `xlsx` or `json`, where the content's type does not say."),
     ),
@@ -98,9 +102,11 @@ async fn upload(
     let mapping = said.mapping.as_deref().map(Mapping::parse).transpose()?;
     let format = said.format.clone().or(kind);
     let skips = said.skip_problems;
+    let scale = said.ratings.as_deref().map(Scale::parse).transpose()?;
+    let scale = scale.unwrap_or(Scale::Health);
     let work = move || {
         let table = Table::read(&file, format.as_deref())?;
-        preview(&table, mapping, organization.domain)
+        preview(&table, mapping, organization.domain, scale)
     };
     let read = tokio::task::spawn_blocking(work).await;
     let (preview, responses) = read.map_err(|error| Refusal::internal(&error))??;
@@ -125,7 +131,7 @@ async fn upload(
     if !can_store {
         let detail = format!("{} rows cannot be read", preview.problem_rows);
         return Err(Refusal::new(Code::FieldsAtFault, detail)
-            .hint("mend them, or say skip_problems=true to leave them out"));
+            .hint("mend them, or say skip_problems=true to leave out what cannot be read"));
     }
     let name = said
         .name
@@ -203,6 +209,7 @@ fn confirm_word(said: &Said, file: &[u8]) -> String {
         said.organization_id.as_bytes(),
         mapping.as_bytes(),
         skips.as_bytes(),
+        said.ratings.as_deref().unwrap_or_default().as_bytes(),
         file,
     ] {
         hasher.update((part.len() as u64).to_be_bytes());

@@ -2,10 +2,10 @@
 
 use super::quality::{Beside, Line, Measured};
 use super::{
-    ORGANIZATIONS_MEASURED, TrainingError, fresh_people, made, output_place, recipes, tables,
+    ORGANIZATIONS_MEASURED, TrainingError, exam, fresh_people, made, output_place, recipes, tables,
 };
 use crate::hseg::generate::ceiling::{self, Ceiling};
-use crate::hseg::generate::{Generated, Generator, Options, Phrases};
+use crate::hseg::generate::{Generated, Generator, Options, Phrases, TextLabel};
 use crate::hseg::reading::{Read, Reader};
 use crate::hseg::score::{Score, Tier};
 use crate::hseg::text::TextRisk;
@@ -40,13 +40,14 @@ pub(super) fn all(
         "measuring texts",
         progress,
     )?;
-    lines.extend(texts(&models.reader, &people, &COMMON)?);
+    lines.extend(texts(&models.reader, &generated(&people), &COMMON)?);
     let reserved = made(
         fresh_people(seed, Phrases::Reserved),
         "measuring unseen wording",
         progress,
     )?;
-    lines.extend(texts(&models.reader, &reserved, &UNSEEN)?);
+    lines.extend(texts(&models.reader, &generated(&reserved), &UNSEEN)?);
+    lines.extend(texts(&models.reader, &exam::texts(), &EXAM)?);
     progress.start("measuring forecasts", None);
     lines.push(individuals(models, &generator, &people)?);
     progress.finish();
@@ -80,40 +81,65 @@ const UNSEEN: Wording = Wording {
     signals: "category signals right, unseen wording",
 };
 
+const EXAM: Wording = Wording {
+    accuracy: "accuracy of the level, another author",
+    recall: "recall of crisis, another author",
+    precision: "precision of crisis, another author",
+    signals: "category signals right, another author",
+};
+
+/// A text that people labelled.
+pub(super) struct Labelled {
+    pub(super) text: String,
+    pub(super) label: TextLabel,
+    /// The chance of the likeliest label, where it is known; nobody can be right more often.
+    pub(super) ceiling: Option<f64>,
+}
+
+/// What people wrote in a world, as readers labelled it.
+fn generated(people: &[Generated]) -> Vec<Labelled> {
+    let labelled = |it: &Generated| {
+        Some(Labelled {
+            text: it.record.text().unwrap_or_default(),
+            label: it.record.label?,
+            ceiling: ceiling::reading(it),
+        })
+    };
+    people.iter().filter_map(labelled).collect()
+}
+
 /// A labelled text with what both nets say.
-struct Judged<'a> {
-    generated: &'a Generated,
+struct Judged {
+    label: TextLabel,
     read: Read,
-    truth: TextRisk,
 }
 
 fn texts(
     reader: &Reader<'_>,
-    people: &[Generated],
+    written: &[Labelled],
     wording: &Wording,
 ) -> Result<Vec<Line>, TrainingError> {
-    let written: Vec<&Generated> = people
-        .iter()
-        .filter(|it| it.record.label.is_some())
-        .collect();
-    let judged: Vec<Judged<'_>> = written
-        .into_par_iter()
-        .map(|it| judge(reader, it))
-        .collect::<Result<_, _>>()?;
+    let judge = |it: &Labelled| -> Result<Judged, TrainingError> {
+        Ok(Judged {
+            label: it.label,
+            read: reader.read(&it.text)?,
+        })
+    };
+    let judged: Vec<Judged> = written.par_iter().map(judge).collect::<Result<_, _>>()?;
     let rows = judged.len();
-    let share = |hit: &dyn Fn(&Judged<'_>) -> bool| {
+    let share = |hit: &dyn Fn(&Judged) -> bool| {
         Measured::share(judged.iter().filter(|it| hit(it)).count(), rows)
     };
     let majority = TextRisk::ALL
         .into_iter()
-        .map(|risk| share(&|it| it.truth == risk))
+        .map(|risk| share(&|it| it.label.risk == risk))
         .max_by(|a, b| a.value.total_cmp(&b.value));
     let name = recipes::TEXT.name;
     let mut lines = vec![Line {
         model: name,
         what: wording.accuracy,
         rows,
-        measured: share(&|it| it.read.risk == it.truth),
+        measured: share(&|it| it.read.risk == it.label.risk),
         baselines: majority
             .into_iter()
             .map(|measured| Beside {
@@ -121,18 +147,11 @@ fn texts(
                 measured,
             })
             .collect(),
-        ceilings: vec![ceiling_of(
-            "readers' agreement",
-            Ceiling::of(
-                judged
-                    .iter()
-                    .filter_map(|it| ceiling::reading(it.generated)),
-            ),
-        )],
+        ceilings: agreement(written),
     }];
-    let crises: Vec<&Judged<'_>> = judged
+    let crises: Vec<&Judged> = judged
         .iter()
-        .filter(|it| it.truth == TextRisk::Crisis)
+        .filter(|it| it.label.risk == TextRisk::Crisis)
         .collect();
     let recall = |found: &dyn Fn(&Read) -> bool| {
         Measured::share(
@@ -141,11 +160,11 @@ fn texts(
         )
     };
     let precision = |found: &dyn Fn(&Read) -> bool| {
-        let taken: Vec<&Judged<'_>> = judged.iter().filter(|it| found(&it.read)).collect();
+        let taken: Vec<&Judged> = judged.iter().filter(|it| found(&it.read)).collect();
         Measured::share(
             taken
                 .iter()
-                .filter(|it| it.truth == TextRisk::Crisis)
+                .filter(|it| it.label.risk == TextRisk::Crisis)
                 .count(),
             taken.len(),
         )
@@ -185,24 +204,17 @@ fn texts(
     Ok(lines)
 }
 
-fn judge<'a>(reader: &Reader<'_>, generated: &'a Generated) -> Result<Judged<'a>, TrainingError> {
-    let text = generated.record.text().unwrap_or_default();
-    Ok(Judged {
-        read: reader.read(&text)?,
-        truth: generated.record.label.map_or(TextRisk::None, |it| it.risk),
-        generated,
-    })
+/// How often readers agree, where that is known of every text.
+fn agreement(written: &[Labelled]) -> Vec<Beside> {
+    let chances: Option<Vec<f64>> = written.iter().map(|it| it.ceiling).collect();
+    let ceiling = chances.map(|chances| ceiling_of("readers' agreement", Ceiling::of(chances)));
+    ceiling.into_iter().collect()
 }
 
 /// How many of the six yes-or-no questions about a text are answered as the readers did.
-fn signals(judged: &[Judged<'_>], wording: &Wording) -> Line {
-    let right = |it: &Judged<'_>, of: &dyn Fn(usize) -> bool| {
-        let label = it
-            .generated
-            .record
-            .label
-            .map_or([false; 6], |label| label.signals);
-        (0..6).filter(|k| of(*k) == label[*k]).count()
+fn signals(judged: &[Judged], wording: &Wording) -> Line {
+    let right = |it: &Judged, of: &dyn Fn(usize) -> bool| {
+        (0..6).filter(|k| of(*k) == it.label.signals[*k]).count()
     };
     let total = judged.len() * 6;
     let by_model = judged

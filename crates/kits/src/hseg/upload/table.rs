@@ -62,13 +62,11 @@ fn csv(file: &[u8]) -> Result<Table, Refusal> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(separator)
         .from_reader(file);
-    let columns = reader
-        .headers()
-        .map_err(|error| unreadable("CSV", &error))?;
+    let columns = reader.headers().map_err(|error| unreadable_csv(&error))?;
     let columns: Vec<String> = columns.iter().map(|name| name.trim().to_owned()).collect();
     let mut rows = Vec::new();
     for record in reader.records() {
-        let record = record.map_err(|error| unreadable("CSV", &error))?;
+        let record = record.map_err(|error| unreadable_csv(&error))?;
         rows.push(record.iter().map(cell).collect());
         if rows.len() > ROWS_MAX {
             break;
@@ -91,8 +89,9 @@ fn xlsx(file: &[u8]) -> Result<Table, Refusal> {
             "the workbook unfolds to more than may be read",
         ));
     }
-    let mut book: Xlsx<_> =
-        Xlsx::new(Cursor::new(file)).map_err(|error| unreadable("XLSX", &error))?;
+    let mut book: Xlsx<_> = Xlsx::new(Cursor::new(file)).map_err(|error| {
+        unreadable("XLSX", &error).hint("save it as an unprotected .xlsx workbook")
+    })?;
     let sheet = book.worksheet_range_at(0).ok_or_else(|| {
         Refusal::from(Fault::new(
             "file",
@@ -146,8 +145,10 @@ fn unfolded_bytes(file: &[u8]) -> u64 {
 }
 
 fn json(file: &[u8]) -> Result<Table, Refusal> {
-    let document: Value =
-        serde_json::from_slice(file).map_err(|error| unreadable("JSON", &error))?;
+    let document: Value = serde_json::from_slice(file).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        unreadable("JSON", &error).hint(format!("look at line {line}, place {column}"))
+    })?;
     let rows = match document {
         Value::Array(rows) => rows,
         Value::Object(mut object) => match object.remove("responses") {
@@ -198,6 +199,26 @@ fn flattened(row: Map<String, Value>) -> Map<String, Value> {
         }
     }
     flat
+}
+
+/// Where a CSV goes wrong, without what stands there.
+fn unreadable_csv(error: &csv::Error) -> Refusal {
+    let line = |position: &Option<csv::Position>| position.as_ref().map_or(0, csv::Position::line);
+    let hint = match error.kind() {
+        csv::ErrorKind::UnequalLengths {
+            pos,
+            expected_len,
+            len,
+        } => format!(
+            "line {} has {len} cells and the first line {expected_len}; put texts that hold the separator in quotes",
+            line(pos)
+        ),
+        csv::ErrorKind::Utf8 { pos, .. } => {
+            format!("line {} is not UTF-8; save the file as UTF-8", line(pos))
+        }
+        _ => "save it as CSV with one line of names on top".to_owned(),
+    };
+    unreadable("CSV", error).hint(hint)
 }
 
 /// Readers' words may quote the file, so only the format is told.
