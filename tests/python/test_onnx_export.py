@@ -16,7 +16,7 @@ from conftest import ROOT, ombud
 
 TOLERANCE = 1e-5
 # The writer's own list of cases is in crates/learn/examples/export_cases.
-CASES_MIN = 26
+CASES_MIN = 27
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +143,20 @@ def test_trees_leave_as_a_model_of_xgboost(trained, tmp_path):
     for feature, values in zip(features, cells(features, data).values()):
         codes = {value: code for code, value in enumerate(feature.get("values") or feature.get("levels") or [])}
         columns.append([codes.get(x, np.nan) for x in values[:, 0]] if codes else values[:, 0].astype(float))
-    kinds = ["c" if feature["type"] == "category" else "q" for feature in features]
-    rows = xgboost.DMatrix(np.column_stack(columns), feature_types=kinds, enable_categorical=True)
+    names = [feature["name"] for feature in features]
+    kinds = ["c" if feature["type"] == "category" else "float" for feature in features]
+    columns = pd.DataFrame(dict(zip(names, columns)))
+    rows = xgboost.DMatrix(columns, feature_types=kinds, enable_categorical=True)
     ours = tmp_path / "answers.parquet"
     ombud("predict", bundle, "--data", data, "--out", ours)
     answered = pd.read_parquet(ours)["prediction"].to_numpy(float)
-    assert np.allclose(xgboost.Booster(model_file=out).predict(rows), answered, rtol=1e-6)
+    booster = xgboost.Booster(model_file=out)
+    assert (booster.feature_names, booster.feature_types) == (names, kinds)
+    assert np.allclose(booster.predict(rows), answered, rtol=1e-6)
+    swapped = xgboost.DMatrix(columns[names[::-1]], feature_types=kinds[::-1], enable_categorical=True)
+    with pytest.raises(ValueError, match="feature_names mismatch"):
+        booster.predict(swapped)
+    # And here they are known again.
+    ombud("import", "xgboost", out, "--name", "again", "--out", tmp_path / "models")
+    again = json.loads((tmp_path / "models/again/latest/manifest.json").read_text())
+    assert [feature["name"] for feature in again["schema"]["features"]] == names

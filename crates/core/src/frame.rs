@@ -450,7 +450,7 @@ fn typed(feature: &Feature, raw: &RawColumn, notes: &mut Notes) -> Column {
                 values,
             }
         }
-        (_, RawColumn::One(array)) => Column::Text(texts(array)),
+        (_, RawColumn::One(array)) => Column::Text(known_texts(array)),
         (_, RawColumn::Steps(arrays)) => empty(feature, arrays.first().map_or(0, Array::len)),
     }
 }
@@ -532,6 +532,22 @@ pub fn is_missing_word(text: &str) -> bool {
     text.len() <= 7 && WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
+/// Whether a text says anything: white space alone is missing, in a table, in a request and in an exported graph.
+pub fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
+/// The texts of a feature. Cells that say nothing are missing whatever the file is, so that a row means the same in all.
+fn known_texts(array: &ArrayRef) -> LargeStringArray {
+    let all = texts(array);
+    if !all.iter().flatten().any(is_blank) {
+        return all;
+    }
+    all.iter()
+        .map(|text| text.filter(|text| !is_blank(text)))
+        .collect()
+}
+
 /// Any column as texts.
 pub fn texts(array: &ArrayRef) -> LargeStringArray {
     match array.data_type() {
@@ -579,7 +595,7 @@ fn codes(feature: &Feature, array: &ArrayRef, notes: &mut Notes) -> UInt32Array 
         let codes = dictionary.keys().iter().map(|key| {
             let key = key?;
             let code = by_key[key as usize];
-            if code.is_none() {
+            if code.is_none() && !is_missing_word(values.value(key as usize)) {
                 *counts.entry(key).or_default() += 1;
             }
             code
@@ -773,6 +789,26 @@ mod tests {
         assert_eq!(notes.unseen[&("sex".to_owned(), "x".to_owned())], 1);
         assert_eq!(frame.columns()[0].missing(), 2);
         assert!(frame.carried("id").is_some());
+    }
+
+    #[test]
+    fn a_text_of_nothing_but_white_space_is_missing() {
+        let note = vec![Feature::new("note", Kind::Text)];
+        let schema = Arc::new(Schema::new(note, Columns::default()).unwrap());
+        let cells = StringArray::from(vec![
+            Some("calm"),
+            Some(""),
+            Some(" \t\u{a0}"),
+            Some("none"),
+            None,
+        ]);
+        let batch = RecordBatch::try_from_iter([("note", Arc::new(cells) as ArrayRef)]).unwrap();
+        let (frame, notes) = Frame::bind(&schema, &batch).unwrap();
+        let is_missing: Vec<bool> = (0..5)
+            .map(|row| frame.columns()[0].is_missing(row))
+            .collect();
+        assert_eq!(is_missing, [false, true, true, false, true]);
+        assert!(notes.is_empty());
     }
 
     #[test]

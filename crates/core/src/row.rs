@@ -3,6 +3,7 @@
 //! The hot path of every decision starts here, so the parser walks the bytes once and puts each value in its place
 //! without building a tree first. It collects every fault instead of stopping at the first one.
 
+use crate::frame::is_blank;
 use crate::nearest::nearest;
 use crate::refusal::{Fault, Refusal};
 use crate::schema::{Feature, Kind, Missing, STEPS_MAX, Schema, TEXT_BYTES_MAX, Unseen, absent};
@@ -154,6 +155,7 @@ impl RowParser {
             parser: self,
             values: vec![Value::Missing; self.schema.features().len()],
             came: vec![false; self.schema.features().len()],
+            has_blank_text: false,
             refusal: Refusal::default(),
         };
         let seed = BranchSeed {
@@ -207,6 +209,8 @@ struct Reading<'p> {
     parser: &'p RowParser,
     values: Vec<Value>,
     came: Vec<bool>,
+    /// Whether a text came that says nothing: an empty form is a row, an empty object is a mistake.
+    has_blank_text: bool,
     refusal: Refusal,
 }
 
@@ -222,7 +226,7 @@ impl Reading<'_> {
             .values
             .iter()
             .all(|value| matches!(value, Value::Missing));
-        if is_empty && self.refusal.count == 0 {
+        if is_empty && !self.has_blank_text && self.refusal.count == 0 {
             self.refusal.add(Fault::new(
                 "(input)",
                 "no value at all",
@@ -247,6 +251,10 @@ impl Reading<'_> {
             return;
         }
         self.came[index] = true;
+        self.has_blank_text |= matches!(
+            (&feature.kind, &raw),
+            (Kind::Text, Raw::Text(text)) if is_blank(text)
+        );
         match value_of(feature, &parser.codes[index], raw) {
             Ok(value) => self.values[index] = value,
             Err(fault) => self.refusal.add(fault),
@@ -304,6 +312,10 @@ fn value_of(feature: &Feature, codes: &HashMap<String, u32>, raw: Raw<'_>) -> Re
     };
     match (&feature.kind, raw) {
         (_, Raw::Null) if feature.missing == Missing::Allowed => Ok(Value::Missing),
+        (Kind::Text, Raw::Text(text)) if is_blank(&text) => match feature.missing {
+            Missing::Allowed => Ok(Value::Missing),
+            Missing::Refused => Err(fault(&Raw::Text(text))),
+        },
         (Kind::Number { bounds }, Raw::Number(number))
             if number.is_finite() && bounds.allow(number) =>
         {
@@ -586,6 +598,26 @@ mod tests {
     fn a_wrong_value_names_the_nearest_right_one() {
         let refusal = parser().parse(br#"{"domain":"busines"}"#).unwrap_err();
         assert_eq!(refusal.faults[0].nearest.as_deref(), Some("Business"));
+    }
+
+    #[test]
+    fn a_text_of_nothing_but_white_space_is_missing() {
+        let note = |missing| Feature {
+            missing,
+            ..Feature::new("note", Kind::Text)
+        };
+        let parser = |missing| {
+            let schema = Schema::new(vec![note(missing)], Columns::default()).unwrap();
+            RowParser::new(Arc::new(schema))
+        };
+        for blank in [r#"{"note":""}"#, r#"{"note":" \t\u00a0"}"#] {
+            let row = parser(Missing::Allowed).parse(blank.as_bytes()).unwrap();
+            assert_eq!(row.values(), [Value::Missing]);
+            let refusal = parser(Missing::Refused).parse(blank.as_bytes());
+            assert_eq!(refusal.unwrap_err().faults[0].path, "note");
+        }
+        let row = parser(Missing::Allowed).parse(br#"{"note":"none"}"#);
+        assert_eq!(row.unwrap().values(), [Value::Text("none".into())]);
     }
 
     #[test]

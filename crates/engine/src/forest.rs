@@ -20,7 +20,8 @@ mod walk;
 mod xgboost;
 mod xgboost_write;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 pub use compiled::{CompiledForest, Evaluator};
@@ -44,13 +45,13 @@ pub const SET_WORDS_MAX: usize = 1 << 24;
 #[derive(Debug, thiserror::Error)]
 pub enum ForestError {
     /// The bytes are not the format they claim to be.
-    #[error("the model file cannot be read: {reason} (at byte or line {position})")]
-    Malformed { reason: String, position: usize },
+    #[error("the model file cannot be read: {reason} (at {place})")]
+    Malformed { reason: String, place: Place },
     /// A field the format needs is absent or of another kind.
     #[error("the model file has no usable field {field}")]
     Field { field: String },
     /// The model is sound but of a kind that is not evaluated here.
-    #[error("{what} is not supported: {hint}")]
+    #[error("{what} is not supported")]
     Unsupported { what: String, hint: &'static str },
     /// More of something than a named limit allows.
     #[error("the forest has {count} {what}, more than the limit of {limit}")]
@@ -68,6 +69,24 @@ pub enum ForestError {
     /// The forest cannot be expressed in the wanted format.
     #[error("the forest cannot be written as an XGBoost model: {reason}")]
     NotExpressible { reason: &'static str },
+}
+
+/// Where a file is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Counted from zero.
+    Byte(usize),
+    /// Counted from one.
+    Line(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Byte(byte) => write!(f, "byte {byte}"),
+            Place::Line(line) => write!(f, "line {line}"),
+        }
+    }
 }
 
 /// How a number is compared with a threshold, and in which precision the forest lives.
@@ -187,6 +206,18 @@ pub enum FeatureKind {
     Category {
         labels: Vec<String>,
     },
+    /// A category of so many values whose names are stored in a way that lost them.
+    UnreadableCategory {
+        values: usize,
+    },
+}
+
+/// A column as a file for XGBoost names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedColumn {
+    pub name: String,
+    /// Whether its numbers are codes of categories.
+    pub is_category: bool,
 }
 
 /// How much the splits of one feature did, over the whole forest.
@@ -255,7 +286,15 @@ impl Forest {
     /// # Errors
     /// When XGBoost has no way of saying it ([`Comparison::LessOrEqual`], some links).
     pub fn to_xgboost_json(&self) -> Result<Vec<u8>, ForestError> {
-        Ok(json::write(&xgboost_write::document(self)?))
+        self.to_xgboost_json_of(&[])
+    }
+
+    /// The same, with what the columns are called; one name a column, or none.
+    ///
+    /// # Errors
+    /// As [`Forest::to_xgboost_json`].
+    pub fn to_xgboost_json_of(&self, columns: &[NamedColumn]) -> Result<Vec<u8>, ForestError> {
+        Ok(json::write(&xgboost_write::document(self, columns)?))
     }
 
     /// Writes the forest as an XGBoost UBJSON model.
@@ -263,7 +302,15 @@ impl Forest {
     /// # Errors
     /// As [`Forest::to_xgboost_json`].
     pub fn to_xgboost_ubjson(&self) -> Result<Vec<u8>, ForestError> {
-        Ok(ubjson::write(&xgboost_write::document(self)?))
+        self.to_xgboost_ubjson_of(&[])
+    }
+
+    /// The same, with what the columns are called; one name a column, or none.
+    ///
+    /// # Errors
+    /// As [`Forest::to_xgboost_json`].
+    pub fn to_xgboost_ubjson_of(&self, columns: &[NamedColumn]) -> Result<Vec<u8>, ForestError> {
+        Ok(ubjson::write(&xgboost_write::document(self, columns)?))
     }
 
     /// The forest as plain data again, for whoever writes it in another format.
@@ -351,6 +398,19 @@ impl Forest {
         importance
     }
 
+    /// The columns that some split takes for a category.
+    pub fn category_columns(&self) -> BTreeSet<u32> {
+        let column = |node: &Node| match node {
+            Node::Split(Split {
+                feature,
+                test: Test::Members(_),
+                ..
+            }) => Some(*feature),
+            _ => None,
+        };
+        self.nodes.iter().filter_map(column).collect()
+    }
+
     fn nodes_of(&self, tree: Span) -> &[Node] {
         &self.nodes[tree.first as usize..tree.end as usize]
     }
@@ -404,6 +464,9 @@ impl Forest {
 
     fn checked(&self, node: Node) -> Result<Node, &'static str> {
         match node {
+            Node::Leaf { value, .. } if !self.rounded(value).is_finite() => {
+                Err("a leaf is no finite number")
+            }
             Node::Leaf { value, cover } => Ok(Node::Leaf {
                 value: self.rounded(value),
                 cover: self.rounded(cover),
@@ -525,6 +588,11 @@ fn check_sizes(draft: &ForestDraft) -> Result<(), ForestError> {
     )?;
     let words = draft.sets.iter().map(|set| set.words.len()).sum();
     check_limit("words of category sets", words, SET_WORDS_MAX)?;
+    if !draft.base_margins.iter().all(|margin| margin.is_finite()) {
+        return Err(ForestError::Contradiction {
+            reason: "what an output starts from is no finite number",
+        });
+    }
     if draft.base_margins.is_empty() {
         return Err(ForestError::Contradiction {
             reason: "it has no output",

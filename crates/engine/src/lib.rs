@@ -21,6 +21,7 @@ pub mod forest;
 pub mod linear;
 pub mod model;
 pub mod onnx;
+pub mod shown;
 pub mod stored;
 mod tensors;
 pub mod text;

@@ -261,16 +261,31 @@ impl Body {
             Ok(()) => Ok(Body::Graph(Graph::compile(proto, versions(model)?)?)),
             #[cfg(feature = "neural-onnx")]
             Err(OnnxError::UnknownOperators { names }) => {
-                // A classical operator that nobody knows is named alone, without those of nets.
-                let stranger = |name: &&String| !neural::Net::knows("", name);
-                let strangers: Vec<String> = names.iter().filter(stranger).cloned().collect();
-                if !strangers.is_empty() {
-                    return Err(OnnxError::UnknownOperators { names: strangers });
+                if neural::Net::knows_all(proto) {
+                    return Ok(Body::Net(Box::new(neural::Net::open(model)?)));
                 }
-                Ok(Body::Net(Box::new(neural::Net::open(model)?)))
+                Err(OnnxError::UnknownOperators {
+                    names: lacking(proto, names),
+                })
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Of the operators that our own evaluator does not know, those that are to be named: all of them in a classical graph; in
+/// any other, those that nets do not know either, if there are such.
+#[cfg(feature = "neural-onnx")]
+fn lacking(proto: &GraphProto, names: Vec<String>) -> Vec<String> {
+    if operators::is_classical(proto) {
+        return names;
+    }
+    let is_stranger = |name: &&String| !neural::Net::knows("", name);
+    let strangers: Vec<String> = names.iter().filter(is_stranger).cloned().collect();
+    if strangers.is_empty() {
+        names
+    } else {
+        strangers
     }
 }
 

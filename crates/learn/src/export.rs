@@ -4,13 +4,16 @@
 
 pub mod onnx;
 
-use ombud_core::{Class, Task};
+use ombud_core::{Class, Kind, Task};
 use ombud_engine::Bundle;
 use ombud_engine::encoding::Block;
-use ombud_engine::forest::ForestError;
+use ombud_engine::forest::{Forest, ForestError, NamedColumn};
 use ombud_engine::model::{ModelError, ONNX_FILE};
 use ombud_engine::stored::{Stored, Weights};
 use onnx::{Body, ExportError, Source};
+
+/// Characters that XGBoost refuses in a feature's name.
+const NOT_IN_NAMES: [char; 3] = ['[', ']', '<'];
 
 /// A model in another format.
 #[derive(Debug)]
@@ -172,11 +175,21 @@ pub fn xgboost(bundle: &Bundle, as_json: bool) -> Result<Exported, Refused> {
             "write it with --to onnx, which carries the text too",
         ));
     }
-    let bytes = match as_json {
-        true => forest.to_xgboost_json()?,
-        false => forest.to_xgboost_ubjson()?,
-    };
     let mut notes = Vec::new();
+    let mut columns = named_columns(bundle, &stored.blocks, forest);
+    if columns
+        .iter()
+        .any(|column| column.name.contains(NOT_IN_NAMES))
+    {
+        notes.push(
+            "the names of the features stay behind: XGBoost allows no [, ] or < in them".into(),
+        );
+        columns.clear();
+    }
+    let bytes = match as_json {
+        true => forest.to_xgboost_json_of(&columns)?,
+        false => forest.to_xgboost_ubjson_of(&columns)?,
+    };
     if stored.answering.calibrator.is_some() {
         notes
             .push("the calibration stays behind: XGBoost gives the probabilities before it".into());
@@ -191,6 +204,29 @@ pub fn xgboost(bundle: &Bundle, as_json: bool) -> Result<Exported, Refused> {
         inputs: names(bundle),
         notes,
     })
+}
+
+/// What the forest's columns are called, and which of them are codes; a sequence has its steps numbered, as tables have.
+fn named_columns(bundle: &Bundle, blocks: &[Block], forest: &Forest) -> Vec<NamedColumn> {
+    let set_columns = forest.category_columns();
+    let features = bundle.manifest().schema.features();
+    let of_block = |block: &Block| {
+        let feature = features.get(block.feature())?;
+        let names = match feature.kind {
+            Kind::Sequence { steps, .. } => (1..=steps)
+                .map(|step| format!("{}_{step}", feature.name))
+                .collect(),
+            _ => vec![feature.name.clone()],
+        };
+        let is_category = matches!(feature.kind, Kind::Category { .. });
+        Some(names.into_iter().map(move |name| (name, is_category)))
+    };
+    let named = blocks.iter().filter_map(of_block).flatten().enumerate();
+    let columns = named.map(|(place, (name, is_category))| NamedColumn {
+        name,
+        is_category: is_category || set_columns.contains(&(place as u32)),
+    });
+    columns.collect()
 }
 
 fn names(bundle: &Bundle) -> Vec<String> {

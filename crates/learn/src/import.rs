@@ -23,13 +23,16 @@ use ombud_engine::bundle::digest::digest_bytes;
 use ombud_engine::bundle::keys::SigningKey;
 use ombud_engine::forest::ForestError;
 use ombud_engine::onnx::OnnxError;
-use ombud_engine::{Bundle, Model};
+use ombud_engine::{Bundle, Model, shown};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Longest model file read: what one file of a bundle may hold is more, but an ONNX file ends at two gigabytes.
 pub const MODEL_BYTES_MAX: u64 = 2 << 30;
+
+/// Longest name of a feature or a class that is taken from a file.
+pub const NAME_BYTES_MAX: usize = 1_000;
 
 /// Where a model file comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,6 +260,8 @@ fn make(
     mut parts: Parts,
     origin: &Origin<'_>,
 ) -> Result<Bundle, ImportError> {
+    check_task(&parts, origin.wanted)?;
+    check_names(&parts)?;
     let version = origin.version;
     let digest = digest_bytes(bytes);
     let manifest = Manifest {
@@ -293,9 +298,63 @@ fn make(
     };
     let card = card::write(&manifest);
     train::add(&mut parts.files, train::CARD_FILE, card.into_bytes())?;
+    let bundle = Bundle::make(manifest, parts.files, origin.key).map_err(TrainError::from)?;
     // Whoever opens the bundle later must not find what could have been found now.
-    let tried =
-        Bundle::make(manifest.clone(), parts.files.clone(), None).map_err(TrainError::from)?;
-    Model::from_bundle(tried).map_err(TrainError::from)?;
-    Ok(Bundle::make(manifest, parts.files, origin.key).map_err(TrainError::from)?)
+    let opened = train::opened_again(&bundle)?;
+    Model::from_bundle(opened).map_err(TrainError::from)?;
+    Ok(bundle)
+}
+
+/// What a model answers is the file's to say; a schema may only repeat it, or say that classes have an order.
+fn check_task(parts: &Parts, wanted: &Wanted) -> Result<(), ImportError> {
+    match wanted.task {
+        Some(task) if task != parts.task => Err(ImportError::Schema {
+            what: format!(
+                "says that the task is {task}, and the file answers with {}: {}",
+                card::answers(&parts.outputs),
+                parts.task
+            ),
+            hint: "leave `task` out, or say `ordered` of classes that have an order".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Names of a file go into tables, cards and terminals: they have a bound and nothing that draws no letter.
+fn check_names(parts: &Parts) -> Result<(), ImportError> {
+    let features = parts.schema.features().iter();
+    let features = features.map(|feature| ("a feature", feature.name.as_str()));
+    let answers = parts.outputs.names().iter();
+    let answers = answers.map(|name| ("a class", name.as_str()));
+    for (what, name) in features.chain(answers) {
+        let hint = match what {
+            "a class" => "name the classes with `[data] levels` in --schema",
+            _ => "rename the features before the model is trained or converted",
+        };
+        let refused = |reason: String| {
+            Err(ImportError::Unsupported {
+                what: format!("calls {what} {:?}, {reason}", shown::name(name)),
+                hint: hint.into(),
+            })
+        };
+        if name.len() > NAME_BYTES_MAX {
+            let length = name.len();
+            return refused(format!(
+                "a name of {length} bytes; {NAME_BYTES_MAX} are allowed"
+            ));
+        }
+        if name.contains(shown::is_obeyed) {
+            return refused("a name with characters that draw nothing".into());
+        }
+        if name.trim().is_empty() {
+            return refused("which is no name".into());
+        }
+    }
+    match parts.outputs.repeated_name() {
+        Some(name) => Err(ImportError::Unsupported {
+            what: format!("calls two classes {name:?}"),
+            hint: "name the classes with `[data] levels` in --schema".into(),
+        }),
+        None => Ok(()),
+    }
 }

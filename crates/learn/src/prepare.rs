@@ -563,6 +563,7 @@ fn read_keys(recipe: &Recipe, batch: &RecordBatch) -> Option<Vec<u64>> {
             .iter()
             .enumerate()
             .map(|(row, cell)| {
+                let cell = cell.filter(|cell| !is_missing_word(cell));
                 let mut hasher = DefaultHasher::new();
                 match cell {
                     Some(cell) => cell.hash(&mut hasher),

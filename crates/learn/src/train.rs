@@ -34,7 +34,7 @@ use ombud_engine::bundle::keys::SigningKey;
 use ombud_engine::bundle::path_name::PathName;
 use ombud_engine::bundle::{Bundle, BundleError, Files, index, staging};
 use ombud_engine::model::ANSWERING_FILE;
-use ombud_engine::{Model, ModelError};
+use ombud_engine::{Model, ModelError, Trust};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -775,10 +775,18 @@ pub(crate) fn write(bundle: &Bundle, options_out: &Path) -> Result<PathBuf, Trai
     // Leftovers of a killed training harm nobody; sweeping them may fail without harm, too.
     let _ = staging::sweep(&folder, SystemTime::now(), LEFTOVER_AGE);
     let path = folder.join(manifest.version.to_string());
+    opened_again(bundle)?;
     bundle.write(&path)?;
     staging::point_latest(&folder, &manifest.version.to_string())?;
     index::write(options_out)?;
     Ok(path)
+}
+
+/// The bundle as whoever opens it will read it, so that nothing is published that cannot be opened.
+pub(crate) fn opened_again(bundle: &Bundle) -> Result<Bundle, TrainError> {
+    let copied = |(name, content): (&str, &[u8])| Ok((PathName::new(name)?, content.to_vec()));
+    let files: Result<Files, BundleError> = bundle.files().map(copied).collect();
+    Ok(Bundle::from_files(files?, &Trust::default())?)
 }
 
 /// The file that lists every model and version of a folder, for people and scripts.

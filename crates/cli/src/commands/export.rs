@@ -11,6 +11,7 @@ use ombud_engine::bundle::staging::write_file_atomically;
 use ombud_learn::export::{self, Exported};
 use serde_json::json;
 use std::fs;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 /// Write a bundle as an ONNX or XGBoost file
@@ -26,14 +27,15 @@ Examples:
 In Python:
   session = onnxruntime.InferenceSession(\"claim_outcome.onnx\")
   session.run(None, {\"age\": numpy.array([[41.0]]), \"department\": numpy.array([[\"Surgery\"]], dtype=object), …})
-Every feature is an input of rows × 1: a double (NaN where missing) or a string (empty where missing).")]
+Every feature is an input of rows × 1: a double (NaN where missing) or a string (empty where missing).
+A text of nothing but white space is missing, too.")]
 pub struct Arguments {
     /// The bundle: a folder or a .tar.gz
     pub bundle: PathBuf,
     /// The format to write
     #[arg(long, value_name = "FORMAT")]
     pub to: ExportFormat,
-    /// The file to write, whole or not at all
+    /// The file to write, whole or not at all; `-` for standard output
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     #[command(flatten)]
@@ -60,9 +62,17 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
         ExportFormat::Onnx => export::onnx(&bundle)?,
         ExportFormat::Xgboost => export::xgboost(&bundle, is_json_name(out))?,
     };
-    write(out, &exported.bytes)?;
+    let is_standard = out == Path::new("-") || out == Path::new("/dev/stdout");
+    if is_standard {
+        print(&exported.bytes, console)?;
+    } else {
+        write(out, &exported.bytes)?;
+    }
     for note in &exported.notes {
         console.warn(note);
+    }
+    if is_standard {
+        return Ok(Outcome::Done);
     }
     let manifest = bundle.manifest();
     if console.is_json {
@@ -100,6 +110,23 @@ fn told(exported: &Exported, out: &Path) -> String {
 fn is_json_name(out: &Path) -> bool {
     out.extension()
         .is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
+}
+
+/// The file as the answer itself. A terminal obeys some of its bytes, so it gets none.
+fn print(bytes: &[u8], console: &Console) -> Result<(), Failure> {
+    if console.is_json {
+        return Err(Failure::invalid(
+            "standard output is asked for both the model and --json",
+            "name a file with --out FILE, or leave --json out",
+        ));
+    }
+    if io::stdout().is_terminal() {
+        return Err(Failure::invalid(
+            "a model is no text that a terminal could show",
+            "send it on with `> FILE` or `| PROGRAM`, or name a file with --out FILE",
+        ));
+    }
+    console.print_bytes(bytes)
 }
 
 fn write(out: &Path, bytes: &[u8]) -> Result<(), Failure> {

@@ -59,7 +59,7 @@ pub struct Arguments {
     /// The long table that the recipe joins to the rows as sequences
     #[arg(long, value_name = "SOURCE")]
     pub series: Option<String>,
-    /// The file to write, whole or not at all; standard output without it
+    /// The file to write, whole or not at all; standard output without it, or with `-`
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Add the strongest reasons of every answer
@@ -75,6 +75,13 @@ pub struct Arguments {
     pub trust: TrustArguments,
     #[command(flatten)]
     pub stages: StagesArguments,
+}
+
+impl Arguments {
+    /// The file to write; none where answers go to standard output.
+    fn file(&self) -> Option<&Path> {
+        self.out.as_deref().filter(|path| *path != Path::new("-"))
+    }
 }
 
 /// The format of the rows.
@@ -131,14 +138,14 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
         batches,
         source.meter(),
         format,
-        arguments.out.as_deref(),
+        arguments.file(),
         &shown,
     );
     drop(shown);
     let written =
         answered.map_err(|failure| told_by_all_columns(failure, &maker, source.as_ref(), &spec))?;
     tell(&written.notes, console);
-    if let Some(out) = &arguments.out {
+    if let Some(out) = arguments.file() {
         let answers = numbers::plural(written.rows, "answer");
         console.note(&format!("{answers} in {}", out.display()));
     }
@@ -181,8 +188,7 @@ fn no_reasons(model: &Model) -> Failure {
 
 fn format(arguments: &Arguments) -> Result<TableFormat, Failure> {
     let named = arguments
-        .out
-        .as_deref()
+        .file()
         .map(|path| (path, TableFormat::of_name(path)));
     let format = match (arguments.format, named) {
         (Some(format), _) | (None, Some((_, Some(format)))) => format,
@@ -198,7 +204,9 @@ fn format(arguments: &Arguments) -> Result<TableFormat, Failure> {
             ));
         }
     };
-    if format == TableFormat::Parquet && arguments.out.is_none() && std::io::stdout().is_terminal()
+    if format == TableFormat::Parquet
+        && arguments.file().is_none()
+        && std::io::stdout().is_terminal()
     {
         return Err(Failure::invalid(
             "Parquet cannot be shown on a terminal",

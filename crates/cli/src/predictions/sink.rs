@@ -4,6 +4,7 @@ use super::text::{self, TextFormat};
 use crate::failure::Failure;
 use arrow_array::RecordBatch;
 use ombud_core::Class;
+use ombud_engine::bundle::staging::RestingPlace;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
@@ -143,6 +144,8 @@ pub enum Target {
     StandardOutput(io::Stdout),
     /// A file under another name until it is whole.
     File(Draft),
+    /// A pipe or a device, which is written into and never replaced.
+    Stream(File, PathBuf),
 }
 
 /// A file being written; dropped before it is finished, it leaves nothing.
@@ -159,7 +162,20 @@ impl Target {
     pub fn open(path: Option<&Path>) -> Result<Self, Failure> {
         match path {
             None => Ok(Target::StandardOutput(io::stdout())),
-            Some(path) => Ok(Target::File(Draft::new(path)?)),
+            Some(path) => Target::at(path),
+        }
+    }
+
+    fn at(path: &Path) -> Result<Self, Failure> {
+        let place =
+            RestingPlace::of(path).map_err(|error| Failure::file("written", path, &error))?;
+        match place {
+            RestingPlace::File(path) => Ok(Target::File(Draft::new(&path)?)),
+            RestingPlace::Stream => {
+                let opened = RestingPlace::open_stream(path);
+                let stream = opened.map_err(|error| Failure::file("written", path, &error))?;
+                Ok(Target::Stream(stream, path.to_owned()))
+            }
         }
     }
 
@@ -167,13 +183,15 @@ impl Target {
         match self {
             Target::StandardOutput(_) => Failure::output(error),
             Target::File(draft) => Failure::file("written", &draft.path, error),
+            Target::Stream(..) if error.kind() == io::ErrorKind::BrokenPipe => Failure::PipeClosed,
+            Target::Stream(_, path) => Failure::file("written", path, error),
         }
     }
 
     fn finish(mut self) -> Result<(), Failure> {
         self.flush().map_err(|error| self.failure(&error))?;
         match self {
-            Target::StandardOutput(_) => Ok(()),
+            Target::StandardOutput(_) | Target::Stream(..) => Ok(()),
             Target::File(draft) => draft.finish(),
         }
     }
@@ -184,6 +202,7 @@ impl Write for Target {
         match self {
             Target::StandardOutput(out) => out.write(bytes),
             Target::File(draft) => draft.file.write(bytes),
+            Target::Stream(stream, _) => stream.write(bytes),
         }
     }
 
@@ -191,6 +210,7 @@ impl Write for Target {
         match self {
             Target::StandardOutput(out) => out.flush(),
             Target::File(draft) => draft.file.flush(),
+            Target::Stream(stream, _) => stream.flush(),
         }
     }
 }
@@ -269,6 +289,23 @@ mod tests {
         target.write_all(b"half").expect("writes");
         drop(target);
         assert_eq!(fs::read_dir(place.path()).expect("reads").count(), 0);
+    }
+
+    #[test]
+    fn a_device_is_written_into_and_a_link_followed() {
+        let mut target = Target::open(Some(Path::new("/dev/null"))).expect("opens");
+        target.write_all(b"gone").expect("writes");
+        target.finish().expect("finishes");
+        assert!(!fs::metadata("/dev/null").expect("there").is_file());
+
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let (link, path) = (place.path().join("link"), place.path().join("a.csv"));
+        std::os::unix::fs::symlink("a.csv", &link).expect("a link");
+        let mut target = Target::open(Some(&link)).expect("opens");
+        target.write_all(b"new").expect("writes");
+        target.finish().expect("finishes");
+        assert_eq!(fs::read_to_string(&path).expect("reads"), "new");
+        assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
     }
 
     #[test]

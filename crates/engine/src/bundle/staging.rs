@@ -109,8 +109,70 @@ impl Drop for Staging {
     }
 }
 
-/// Replaces `path` in one step: a reader sees the old content or the new, also after a power cut.
+/// Where a file that a person names comes to lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestingPlace {
+    /// A file, or what becomes one; links were followed.
+    File(PathBuf),
+    /// A pipe or a device, which is written into and never replaced.
+    Stream,
+}
+
+impl RestingPlace {
+    /// Follows links, also one whose target is not there yet.
+    ///
+    /// # Errors
+    /// When links lead round in a circle or through what is no folder.
+    pub fn of(path: &Path) -> io::Result<RestingPlace> {
+        let mut path = path.to_owned();
+        for _ in 0..LINKS_MAX {
+            match fs::metadata(&path) {
+                Ok(found) if !(found.is_file() || found.is_dir()) => {
+                    return Ok(RestingPlace::Stream);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            // What is open already may be a file that somebody else is writing too: `--out /dev/stdout > all.csv`.
+            if is_among_open_files(&path) {
+                return Ok(RestingPlace::Stream);
+            }
+            match fs::read_link(&path) {
+                Ok(target) => path = parent_of(&path).join(target),
+                Err(_) => return Ok(RestingPlace::File(path)),
+            }
+        }
+        Err(io::ErrorKind::TooManyLinks.into())
+    }
+
+    /// Opens a stream, behind whatever is in it.
+    ///
+    /// # Errors
+    /// When it may not be written.
+    pub fn open_stream(path: &Path) -> io::Result<File> {
+        OpenOptions::new().append(true).open(path)
+    }
+}
+
+/// Most links followed, as the system has it.
+const LINKS_MAX: usize = 40;
+
+/// Whether a name is one that the system gives to what a process has open: `/dev/stdout`, `/dev/fd/1`, `/proc/self/fd/1`.
+fn is_among_open_files(path: &Path) -> bool {
+    let folder = parent_of(path).canonicalize();
+    folder.is_ok_and(|folder| folder.starts_with("/proc") && folder.ends_with("fd"))
+}
+
+/// Replaces `path` in one step: a reader sees the old content or the new, also after a power cut. A link is followed, and
+/// into a pipe or a device it is written as it is.
 pub fn write_file_atomically(path: &Path, content: &[u8]) -> Result<(), WriteError> {
+    let place = RestingPlace::of(path).map_err(|source| failed(path, source))?;
+    let RestingPlace::File(path) = &place else {
+        let written =
+            RestingPlace::open_stream(path).and_then(|mut stream| stream.write_all(content));
+        return written.map_err(|source| failed(path, source));
+    };
     let draft = hidden_beside(path)?;
     let written = write_new(&draft, content, PLAIN_MODE)
         .and_then(|()| fs::rename(&draft, path).map_err(|source| failed(path, source)));
@@ -425,6 +487,63 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).expect("there"), content);
         }
         assert_eq!(all_in(place.path()), ["registry.json"]);
+    }
+
+    #[test]
+    fn a_link_is_followed_and_stays_a_link() {
+        let place = place();
+        let (link, file) = (place.path().join("link"), place.path().join("far/file"));
+        fs::create_dir(place.path().join("far")).expect("a folder");
+        symlink("far/file", &link).expect("a link");
+        for content in ["made where the link leads", "replaced there"] {
+            write_file_atomically(&link, content.as_bytes()).expect("written");
+            assert_eq!(fs::read_to_string(&file).expect("there"), content);
+            assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+        }
+        assert_eq!(all_in(place.path()), ["far", "link"]);
+    }
+
+    #[test]
+    fn a_device_and_a_pipe_are_written_into() {
+        write_file_atomically(Path::new("/dev/null"), b"gone").expect("written");
+        let kind = fs::metadata("/dev/null").expect("there");
+        assert!(!kind.is_file(), "the device was replaced");
+
+        let place = place();
+        let pipe = place.path().join("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status().expect("runs");
+        assert!(made.success());
+        let reader = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || fs::read(pipe).expect("reads"))
+        };
+        write_file_atomically(&pipe, b"through").expect("written");
+        assert_eq!(reader.join().expect("ends"), b"through");
+        assert_eq!(all_in(place.path()), ["pipe"]);
+    }
+
+    #[test]
+    fn what_is_open_already_is_written_into_behind_what_is_there() {
+        let place = place();
+        let path = place.path().join("all.txt");
+        let mut open = File::create(&path).expect("a file");
+        open.write_all(b"before, ").expect("written");
+        let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+        let link = place.path().join("link");
+        symlink(&name, &link).expect("a link");
+        write_file_atomically(Path::new(&name), b"between, ").expect("written");
+        write_file_atomically(&link, b"after").expect("written");
+        assert_eq!(fs::read(&path).expect("there"), b"before, between, after");
+    }
+
+    #[test]
+    fn links_in_a_circle_are_refused() {
+        let place = place();
+        let (one, other) = (place.path().join("one"), place.path().join("other"));
+        symlink("other", &one).expect("a link");
+        symlink("one", &other).expect("a link");
+        assert!(write_file_atomically(&one, b"x").is_err());
+        assert_eq!(all_in(place.path()), ["one", "other"]);
     }
 
     #[test]

@@ -46,6 +46,12 @@ pub enum Given {
     Second { output: usize },
     /// A score per class (or one for two classes) that is no probability: the shares are its softmax.
     Margins { output: usize, label: Option<usize> },
+    /// A probability per class, each in an output of its own; the first of them, and how many follow one another.
+    Columns {
+        first: usize,
+        count: usize,
+        label: usize,
+    },
     /// Nothing but the class: it gets the whole share.
     Label { output: usize },
     /// A distance per segment: the shares are the softmax of the negative squares.
@@ -155,14 +161,19 @@ impl Given {
             Given::Probabilities { label, .. }
             | Given::Margins { label, .. }
             | Given::Distances { label, .. } => has_label(label),
-            Given::Label { .. } => true,
+            Given::Label { .. } | Given::Columns { .. } => true,
             Given::Second { .. } | Given::Independent { .. } | Given::Number { .. } => false,
         }
     }
 
-    /// The outputs it reads.
+    /// The outputs it reads; of several that follow one another the last.
     pub fn outputs(&self) -> impl Iterator<Item = usize> {
         let (output, label) = match *self {
+            Given::Columns {
+                first,
+                count,
+                label,
+            } => (first.saturating_add(count.saturating_sub(1)), Some(label)),
             Given::Probabilities { output, label }
             | Given::Margins { output, label }
             | Given::Distances { output, label } => (output, label),

@@ -3,8 +3,8 @@
 //! A reader of our own because strict JSON has no such numbers and because arrays should arrive flat;
 //! strings are left to `serde_json`.
 
-use super::ForestError;
 use super::document::{ArrayBuilder, Budget, NESTING_MAX, Value, Width};
+use super::{ForestError, Place};
 
 /// Reads a JSON document.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, ForestError> {
@@ -17,10 +17,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ForestError> {
         None => Ok(value),
         Some(_) => Err("more follows after the end"),
     });
-    let position = reader.position;
+    let place = Place::Byte(reader.position);
     value.map_err(|reason| ForestError::Malformed {
         reason: reason.to_owned(),
-        position,
+        place,
     })
 }
 

@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{
     CategorySet, Comparison, FEATURES_MAX, FeatureKind, Forest, ForestDraft, ForestError,
-    ImportedForest, Link, NODES_MAX, Node, OUTPUTS_MAX, SetTable, Split, TREES_MAX, Test, Tree,
-    check_limit,
+    ImportedForest, Link, NODES_MAX, Node, OUTPUTS_MAX, Place, SetTable, Split, TREES_MAX, Test,
+    Tree, check_limit,
 };
 
 /// Bits of `decision_type`.
@@ -21,7 +21,7 @@ const MISSING_SHIFT: u8 = 2;
 pub(super) fn read(bytes: &[u8]) -> Result<ImportedForest, ForestError> {
     let text = std::str::from_utf8(bytes).map_err(|error| ForestError::Malformed {
         reason: "the text is not UTF-8".to_owned(),
-        position: error.valid_up_to(),
+        place: Place::Byte(error.valid_up_to()),
     })?;
     let mut blocks = blocks(text)?;
     let header = Block::default();
@@ -422,10 +422,10 @@ fn pandas_labels(text: &str) -> Vec<Vec<String>> {
     tables.unwrap_or_default().into_iter().map(labels).collect()
 }
 
-fn malformed(reason: &str, position: usize) -> ForestError {
+fn malformed(reason: &str, line: usize) -> ForestError {
     ForestError::Malformed {
         reason: reason.to_owned(),
-        position,
+        place: Place::Line(line),
     }
 }
 

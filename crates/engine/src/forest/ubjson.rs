@@ -3,8 +3,8 @@
 //! Lengths are believed only after comparing them with the bytes that are left, so nothing a file says
 //! can make the reader allocate more than a small multiple of the file.
 
-use super::ForestError;
 use super::document::{ArrayBuilder, Budget, NESTING_MAX, Numbers, Value, Width};
+use super::{ForestError, Place};
 
 /// Reads a UBJSON document.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, ForestError> {
@@ -14,10 +14,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ForestError> {
         budget: Budget::new(),
     };
     let value = reader.document();
-    let position = reader.position;
+    let place = Place::Byte(reader.position);
     value.map_err(|reason| ForestError::Malformed {
         reason: reason.to_owned(),
-        position,
+        place,
     })
 }
 

@@ -4,6 +4,8 @@
 //! weights) is settled here, so that a [`Forest`] has one meaning. Multi-output trees become one tree
 //! per output. What cannot be evaluated exactly is refused by name.
 
+use crate::shown;
+
 use super::document::Value;
 use super::{
     CategorySet, Comparison, FEATURES_MAX, FeatureKind, Forest, ForestDraft, ForestError,
@@ -61,13 +63,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<ImportedForest, ForestError> {
     let learner = child(&document, "learner")?;
     let model = Model::of(learner)?;
     let forest = Forest::new(model.draft()?)?;
+    let feature_kinds = kinds(
+        learner.field("feature_types"),
+        model.categories,
+        forest.features(),
+    );
     Ok(ImportedForest {
         feature_names: names(learner.field("feature_names"), forest.features()),
-        feature_kinds: kinds(
-            learner.field("feature_types"),
-            model.categories,
-            forest.features(),
-        ),
+        feature_kinds,
         forest,
     })
 }
@@ -150,17 +153,16 @@ impl<'a> Model<'a> {
                 });
             }
         }
-        let to_margin = |&score: &f64| self.objective.base.margin(score as f32);
+        let to_margin = |&score: &f64| {
+            let margin = self.objective.base.margin(score as f32);
+            margin.is_finite().then_some(f64::from(margin))
+        };
+        let base_margins: Option<Vec<f64>> = self.base_scores.iter().map(to_margin).collect();
         Ok(ForestDraft {
             features: self.features,
             comparison: Comparison::Less,
             link: self.objective.link,
-            base_margins: self
-                .base_scores
-                .iter()
-                .map(to_margin)
-                .map(f64::from)
-                .collect(),
+            base_margins: base_margins.ok_or_else(|| missing("base_score"))?,
             zero_is_missing: Vec::new(),
             sets: sets.sets,
             trees,
@@ -449,30 +451,40 @@ fn kinds(types: Option<&Value>, categories: Option<&Value>, features: usize) -> 
         .and_then(Value::elements);
     let table = |feature: usize| tables.unwrap_or_default().get(feature);
     let kind = |(feature, kind): (usize, &Value)| match kind.text() {
-        Some("c") => FeatureKind::Category {
-            labels: table(feature).map_or(Vec::new(), labels),
-        },
+        Some("c") => {
+            table(feature).map_or(FeatureKind::Category { labels: Vec::new() }, of_categories)
+        }
         _ => FeatureKind::Number,
     };
     types.iter().enumerate().map(kind).collect()
 }
 
 /// Labels are one string of bytes cut at offsets, or plain numbers.
-fn labels(table: &Value) -> Vec<String> {
+fn of_categories(table: &Value) -> FeatureKind {
     let values = optional(table, "values");
-    let bytes: Vec<u8> = values.iter().map(|&byte| byte as u8).collect();
     let Some(offsets) = table.field("offsets").and_then(Value::numbers) else {
-        return values.iter().map(f64::to_string).collect();
+        let labels = values.iter().map(f64::to_string).collect();
+        return FeatureKind::Category { labels };
     };
+    // The bytes are signed, and the offsets count characters instead of them: beyond ASCII no name is left whole.
+    let is_ascii = |byte: &f64| (0.0..128.0).contains(byte);
+    if !values.iter().all(is_ascii) {
+        return FeatureKind::UnreadableCategory {
+            values: offsets.len().saturating_sub(1),
+        };
+    }
+    let bytes: Vec<u8> = values.iter().map(|&byte| byte as u8).collect();
     let label = |ends: &[f64]| {
         let bytes = bytes.get(index_of(ends[0])?..index_of(ends[1])?)?;
         String::from_utf8(bytes.to_vec()).ok()
     };
-    offsets
+    let labels = offsets
         .windows(2)
         .map(label)
-        .collect::<Option<Vec<String>>>()
-        .unwrap_or_default()
+        .collect::<Option<Vec<String>>>();
+    FeatureKind::Category {
+        labels: labels.unwrap_or_default(),
+    }
 }
 
 fn child<'a>(value: &'a Value, name: &str) -> Result<&'a Value, ForestError> {
@@ -515,8 +527,7 @@ fn broken(tree: usize, reason: &'static str) -> ForestError {
 }
 
 fn unsupported(what: &str, name: &str, hint: &'static str) -> ForestError {
-    // A name comes from the file: it is shown, but not at any length.
-    let name: String = name.chars().take(60).collect();
+    let name = shown::name(name);
     ForestError::Unsupported {
         what: format!("{what} {name}"),
         hint,

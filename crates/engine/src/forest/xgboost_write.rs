@@ -5,13 +5,18 @@
 
 use super::document::{Value, Width};
 use super::xgboost::{BaseScore, OBJECTIVES, Objective};
-use super::{Comparison, Forest, ForestError, Link, Node, Span, Split, Test};
+use super::{Comparison, Forest, ForestError, Link, NamedColumn, Node, Span, Split, Test};
 
 /// XGBoost's mark for "no parent".
 const NO_PARENT: f64 = 2_147_483_647.0;
 
 /// The forest as a document that XGBoost 2 and later load.
-pub(super) fn document(forest: &Forest) -> Result<Value, ForestError> {
+pub(super) fn document(forest: &Forest, columns: &[NamedColumn]) -> Result<Value, ForestError> {
+    if !(columns.is_empty() || columns.len() == forest.features()) {
+        return Err(ForestError::Contradiction {
+            reason: "it has another number of features than names",
+        });
+    }
     if forest.comparison == Comparison::LessOrEqual {
         let reason = "its thresholds are inclusive and in double precision";
         return Err(ForestError::NotExpressible { reason });
@@ -34,8 +39,14 @@ pub(super) fn document(forest: &Forest) -> Result<Value, ForestError> {
     };
     let learner = object([
         ("attributes", object([])),
-        ("feature_names", each([])),
-        ("feature_types", each([])),
+        ("feature_names", texts(columns, |column| &column.name)),
+        (
+            "feature_types",
+            texts(
+                columns,
+                |column| if column.is_category { "c" } else { "float" },
+            ),
+        ),
         ("gradient_booster", booster(forest)),
         (
             "learner_model_param",
@@ -249,6 +260,13 @@ fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 
 fn text(text: impl Into<String>) -> Value {
     Value::Text(text.into())
+}
+
+fn texts(columns: &[NamedColumn], word: impl Fn(&NamedColumn) -> &str) -> Value {
+    match columns {
+        [] => each([]),
+        columns => Value::Array(columns.iter().map(|column| text(word(column))).collect()),
+    }
 }
 
 fn integers(numbers: impl IntoIterator<Item = f64>) -> Value {

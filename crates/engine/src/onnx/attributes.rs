@@ -90,6 +90,15 @@ impl<'a> Attributes<'a> {
             .map_or(&[], |attribute| &attribute.floats))
     }
 
+    /// Weights: floats of which none is beyond all bounds, because then no row had an answer.
+    pub fn weights(self, name: &str) -> Result<&'a [f32], Fault> {
+        let weights = self.floats(name)?;
+        if weights.iter().all(|weight| weight.is_finite()) {
+            return Ok(weights);
+        }
+        Err(Fault::new(format!("{name} holds what is no finite number")))
+    }
+
     pub fn texts(self, name: &str) -> Result<Vec<Arc<str>>, Fault> {
         let attribute = self.typed(name, attribute_type::STRINGS)?;
         attribute

@@ -4,7 +4,9 @@
 //! evaluating is chosen, and sums become labels and scores. Forests whose splits are comparisons and whose leaves add up
 //! go through [`crate::forest`]; the rest is walked.
 //!
-//! The standard says little about classifiers of two classes; the cases below are those of onnxruntime.
+//! The standard says little about classifiers of two classes; the cases below are those of onnxruntime. So is the
+//! arithmetic: in single precision leaf by leaf in the order of the trees, so that what ties there ties here. (With more
+//! threads than one onnxruntime adds up parts of large forests, and its own ties move.)
 
 use std::collections::HashMap;
 
@@ -12,7 +14,7 @@ use super::attributes::Attributes;
 use super::graph::{Kernel, Versions, one};
 use super::scores::{SecondClass, Transform, greatest, labels_at, single};
 use super::tensor::{Element, Fault, Tensor, Value};
-use super::walk::{Aggregate, Node, Scores, Test, Trees};
+use super::walk::{Aggregate, Node, Precision, Scores, Test, Trees};
 
 type Built = Result<Kernel, Fault>;
 
@@ -25,7 +27,7 @@ pub(super) fn classifier(node: Attributes<'_>, _: Versions) -> Built {
         return Err(Fault::new("it tells only one class"));
     }
     let trees = read_trees(node, "class", labels.len())?;
-    let base = reals(node, "base_values")?;
+    let base = finite(reals(node, "base_values")?, "base_values")?;
     if base.len() > labels.len() {
         return Err(Fault::new("it has more base values than classes"));
     }
@@ -43,15 +45,18 @@ pub(super) fn classifier(node: Attributes<'_>, _: Versions) -> Built {
     let evaluator = trees.evaluator(Aggregate::Sum);
     Ok(Box::new(move |call| {
         let (rows, mut scores) = evaluator.apply(call)?;
+        let precision = scores.precision;
         let classes = labels.len();
         let mut out = Vec::with_capacity(rows * classes);
         let mut places = Vec::with_capacity(rows);
-        let Scores { values, is_written } = &mut scores;
+        let Scores {
+            values, is_written, ..
+        } = &mut scores;
         for (row, is_written) in values
             .chunks_exact_mut(classes)
             .zip(is_written.chunks_exact_mut(classes))
         {
-            places.push(decision.decide(row, is_written, &mut out));
+            places.push(decision.decide(row, is_written, precision, &mut out));
         }
         let scores = single(vec![rows, classes], &out);
         Ok(vec![
@@ -70,7 +75,7 @@ pub(super) fn regressor(node: Attributes<'_>, _: Versions) -> Built {
         "MAX" => Aggregate::Max,
         other => return Err(Fault::new(format!("the aggregate {other:?} is not known"))),
     };
-    let base = reals(node, "base_values")?;
+    let base = finite(reals(node, "base_values")?, "base_values")?;
     if !base.is_empty() && base.len() != targets {
         return Err(Fault::new(format!(
             "{} base values do not fit {targets} targets",
@@ -81,7 +86,7 @@ pub(super) fn regressor(node: Attributes<'_>, _: Versions) -> Built {
     let evaluator = read_trees(node, "target", targets)?.evaluator(aggregate);
     Ok(Box::new(move |call| {
         let (rows, mut scores) = evaluator.apply(call)?;
-        let out = regressed(&mut scores.values, targets, &base, transform);
+        let out = regressed(&mut scores, targets, &base, transform);
         one(single(vec![rows, targets], &out))
     }))
 }
@@ -100,7 +105,7 @@ pub(super) fn ensemble(node: Attributes<'_>, _: Versions) -> Built {
     Ok(Box::new(move |call| {
         let element = call.tensor(0)?.element();
         let (rows, mut scores) = evaluator.apply(call)?;
-        let out = regressed(&mut scores.values, targets, &[], transform);
+        let out = regressed(&mut scores, targets, &[], transform);
         let shape = vec![rows, targets];
         one(match element {
             Element::Double => Tensor::of(shape, out),
@@ -120,22 +125,28 @@ struct Decision {
 }
 
 impl Decision {
-    fn decide(&self, scores: &mut [f64], is_written: &mut [bool], out: &mut Vec<f64>) -> usize {
+    fn decide(
+        &self,
+        scores: &mut [f64],
+        is_written: &mut [bool],
+        precision: Precision,
+        out: &mut Vec<f64>,
+    ) -> usize {
         if scores.len() > 2 {
-            return self.decide_among_many(scores, is_written, out);
+            return self.decide_among_many(scores, is_written, precision, out);
         }
         let mut second = SecondClass::Opposite;
         match *self.base {
             [_, base] if is_written[1] => {
                 // The first base value is not used, and the first class's sum is: so onnxruntime has it.
-                scores[1] = base + scores[0];
+                scores[1] = precision.sum(base, scores[0]);
                 scores[0] = -scores[1];
             }
             [first, base] => {
-                scores[0] += first;
-                scores[1] += base;
+                scores[0] = precision.sum(scores[0], first);
+                scores[1] = precision.sum(scores[1], base);
             }
-            [base] => scores[0] += base,
+            [base] => scores[0] = precision.sum(scores[0], base),
             _ => {}
         }
         // What no leaf told counts as nothing, even beside a base value.
@@ -165,12 +176,13 @@ impl Decision {
         &self,
         scores: &mut [f64],
         is_written: &mut [bool],
+        precision: Precision,
         out: &mut Vec<f64>,
     ) -> usize {
         for ((score, is_written), base) in
             scores.iter_mut().zip(is_written.iter_mut()).zip(&self.base)
         {
-            *score += base;
+            *score = precision.sum(*score, *base);
             *is_written = true;
         }
         let mut best = None;
@@ -184,12 +196,13 @@ impl Decision {
     }
 }
 
-fn regressed(values: &mut [f64], targets: usize, base: &[f64], transform: Transform) -> Vec<f64> {
-    let mut out = Vec::with_capacity(values.len());
-    for row in values.chunks_exact_mut(targets) {
+fn regressed(scores: &mut Scores, targets: usize, base: &[f64], transform: Transform) -> Vec<f64> {
+    let precision = scores.precision;
+    let mut out = Vec::with_capacity(scores.values.len());
+    for row in scores.values.chunks_exact_mut(targets) {
         row.iter_mut()
             .zip(base)
-            .for_each(|(score, base)| *score += base);
+            .for_each(|(score, base)| *score = precision.sum(*score, *base));
         transform.finish(row, SecondClass::No, &mut out);
     }
     out
@@ -211,6 +224,22 @@ fn reals(node: Attributes<'_>, name: &str) -> Result<Vec<f64>, Fault> {
     Ok(node.floats(name)?.iter().map(|&x| f64::from(x)).collect())
 }
 
+/// Numbers that sums are made of: one beyond all bounds, and no row had an answer.
+fn finite(numbers: Vec<f64>, name: &str) -> Result<Vec<f64>, Fault> {
+    if numbers.iter().all(|number| number.is_finite()) {
+        return Ok(numbers);
+    }
+    Err(Fault::new(format!("{name} holds what is no finite number")))
+}
+
+/// Thresholds may be infinite, which is how a split of the missing values alone is written.
+fn check_thresholds(thresholds: &[f64]) -> Result<(), Fault> {
+    match thresholds.iter().any(|threshold| threshold.is_nan()) {
+        true => Err(Fault::new("a threshold is not a number")),
+        false => Ok(()),
+    }
+}
+
 /// Trees as the two older operators store them: nodes by tree and number, weights apart.
 fn read_trees(node: Attributes<'_>, kind: &str, targets: usize) -> Result<Trees, Fault> {
     if targets > TARGETS_MAX {
@@ -219,6 +248,7 @@ fn read_trees(node: Attributes<'_>, kind: &str, targets: usize) -> Result<Trees,
     let ids = Ids::new(node.ints("nodes_treeids")?, node.ints("nodes_nodeids")?)?;
     let features = node.ints("nodes_featureids")?;
     let thresholds = reals(node, "nodes_values")?;
+    check_thresholds(&thresholds)?;
     let (yes, no) = (
         node.ints("nodes_truenodeids")?,
         node.ints("nodes_falsenodeids")?,
@@ -267,7 +297,8 @@ fn add_weights(
 ) -> Result<(), Fault> {
     let ints = |name: &str| node.ints(&format!("{kind}_{name}"));
     let (tree_ids, node_ids, targets) = (ints("treeids")?, ints("nodeids")?, ints("ids")?);
-    let weights = reals(node, &format!("{kind}_weights"))?;
+    let name = format!("{kind}_weights");
+    let weights = finite(reals(node, &name)?, &name)?;
     if [node_ids.len(), targets.len(), weights.len()]
         .iter()
         .any(|&length| length != tree_ids.len())
@@ -423,6 +454,7 @@ fn read_new_trees(node: Attributes<'_>, targets: usize) -> Result<Trees, Fault> 
         thresholds.as_f64()?.into_owned(),
         modes.as_i64()?.into_owned(),
     );
+    check_thresholds(&thresholds)?;
     let (yes, no) = (
         node.ints("nodes_truenodeids")?,
         node.ints("nodes_falsenodeids")?,
@@ -451,7 +483,7 @@ fn read_new_trees(node: Attributes<'_>, targets: usize) -> Result<Trees, Fault> 
     let weights = node
         .tensor("leaf_weights")?
         .ok_or_else(|| Fault::new("it has no weights"))?;
-    let weights = weights.as_f64()?;
+    let weights = finite(weights.as_f64()?.into_owned(), "leaf_weights")?;
     if weights.len() != leaf_targets.len() || u32::try_from(splits + weights.len()).is_err() {
         return Err(Fault::new("its lists of leaves have different lengths"));
     }

@@ -18,7 +18,7 @@ struct Weights {
 
 pub(super) fn classifier(node: Attributes<'_>, _: Versions) -> Built {
     let labels = node.labels("classlabels_strings", "classlabels_ints")?;
-    let intercepts = node.floats("intercepts")?;
+    let intercepts = node.weights("intercepts")?;
     // Without intercepts the labels tell how many scores there are.
     let targets = if intercepts.is_empty() {
         labels.len()
@@ -85,7 +85,8 @@ pub(super) fn regressor(node: Attributes<'_>, _: Versions) -> Built {
 
 impl Weights {
     fn read(node: Attributes<'_>, targets: usize) -> Result<Self, Fault> {
-        let (coefficients, intercepts) = (node.floats("coefficients")?, node.floats("intercepts")?);
+        let (coefficients, intercepts) =
+            (node.weights("coefficients")?, node.weights("intercepts")?);
         let is_whole =
             targets > 0 && !coefficients.is_empty() && coefficients.len().is_multiple_of(targets);
         if !is_whole || !(intercepts.is_empty() || intercepts.len() == targets) {

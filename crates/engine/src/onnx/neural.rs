@@ -8,6 +8,7 @@
 
 #[cfg(feature = "onnxruntime")]
 pub(super) mod onnxruntime;
+mod plain;
 mod wide;
 
 use std::collections::{BTreeSet, HashMap};
@@ -152,6 +153,12 @@ impl Net {
     /// Whether a net may hold an operator at all.
     pub fn knows(domain: &str, operator: &str) -> bool {
         is_core(domain) && OPERATORS.binary_search(&operator).is_ok()
+    }
+
+    /// Whether a net may hold every operator of a graph.
+    pub fn knows_all(graph: &GraphProto) -> bool {
+        let mut nodes = graph.node.iter();
+        nodes.all(|node| Net::knows(&node.domain, &node.op_type))
     }
 
     /// Fixes every size, bounds them, and opens.
@@ -325,6 +332,7 @@ fn of_rows(
     graph.value_info.clear();
     let constants: Vec<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
     graph.input.retain(|input| !constants.contains(&input.name));
+    plain::write_out(&mut graph)?;
     let mut shapes = Vec::new();
     for input in &mut graph.input {
         let kind = input.r#type.as_mut().and_then(|kind| kind.value.as_mut());
@@ -634,6 +642,10 @@ mod growth {
 mod tests {
     use super::super::OnnxModel;
     use super::*;
+    use ombud_onnx::{
+        AttributeProto, OperatorSetIdProto, TensorProto, TypeProto, ValueInfoProto, attribute_type,
+        data_type,
+    };
     use proptest::prelude::*;
     use serde_json::Value as Json;
 
@@ -672,6 +684,92 @@ mod tests {
         for (found, wanted) in found.iter().zip(wanted) {
             assert!((found - wanted).abs() <= 1e-5, "{found}, not {wanted}");
         }
+    }
+
+    fn setting(name: &str, ints: Vec<i64>) -> AttributeProto {
+        AttributeProto {
+            name: name.to_owned(),
+            r#type: attribute_type::INTS,
+            ints,
+            ..AttributeProto::default()
+        }
+    }
+
+    /// One row of four numbers through a kernel of two, then through a dropout.
+    fn convolution(kernel: Vec<AttributeProto>, trains: u8) -> Result<Vec<f32>, OnnxError> {
+        let info = |name: &str, sizes: &[usize]| ValueInfoProto {
+            name: name.to_owned(),
+            r#type: Some(TypeProto {
+                value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+                    elem_type: data_type::FLOAT,
+                    shape: Some(TensorShapeProto {
+                        dim: sizes.iter().map(|size| dimension(*size)).collect(),
+                    }),
+                })),
+                ..TypeProto::default()
+            }),
+            ..ValueInfoProto::default()
+        };
+        let weights = TensorProto {
+            name: "w".to_owned(),
+            dims: vec![1, 1, 2],
+            data_type: data_type::FLOAT,
+            float_data: vec![1.0, 10.0],
+            ..TensorProto::default()
+        };
+        let flag = TensorProto {
+            name: "trains".to_owned(),
+            data_type: data_type::BOOL,
+            raw_data: vec![trains].into(),
+            ..TensorProto::default()
+        };
+        let node = |operator: &str, input: &[&str], output: &str, attribute| NodeProto {
+            op_type: operator.to_owned(),
+            name: operator.to_owned(),
+            input: input.iter().map(ToString::to_string).collect(),
+            output: vec![output.to_owned()],
+            attribute,
+            ..NodeProto::default()
+        };
+        let graph = GraphProto {
+            node: vec![
+                node("Conv", &["x", "w"], "a", kernel),
+                node("Dropout", &["a", "", "trains"], "y", Vec::new()),
+            ],
+            initializer: vec![weights, flag],
+            input: vec![info("x", &[1, 1, 4])],
+            output: vec![info("y", &[1, 1, 3])],
+            ..GraphProto::default()
+        };
+        let model = ModelProto {
+            ir_version: 8,
+            graph: Some(graph),
+            opset_import: vec![OperatorSetIdProto {
+                domain: String::new(),
+                version: 17,
+            }],
+            ..ModelProto::default()
+        };
+        let model = OnnxModel::open(model.encode_to_vec())?;
+        let row = Tensor::float(vec![1, 1, 4], vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+        let outputs = model.run(&[row])?;
+        match outputs[0].tensor().unwrap().data() {
+            Data::Float(found) => Ok(found.to_vec()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_kernel_has_the_size_of_its_weights_when_nobody_says_it() {
+        let said = vec![setting("kernel_shape", vec![2])];
+        assert_eq!(convolution(said, 0).unwrap(), [21.0, 32.0, 43.0]);
+        assert_eq!(convolution(Vec::new(), 0).unwrap(), [21.0, 32.0, 43.0]);
+    }
+
+    #[test]
+    fn a_net_that_would_draw_at_random_is_refused() {
+        let refused = convolution(Vec::new(), 1).unwrap_err().to_string();
+        assert!(refused.contains("(Dropout) is set to train"), "{refused}");
     }
 
     proptest! {

@@ -9,6 +9,8 @@ use ombud_onnx::{GraphProto, NodeProto};
 use super::attributes::{Attributes, vector};
 use super::graph::{Kernel, Versions};
 use super::tensor::{Fault, Tensor};
+use crate::shown;
+
 use super::{
     OnnxError, algebra, elementwise, encode, ensemble, linear, reduce, scale, scan, shape, svm,
     text,
@@ -49,6 +51,15 @@ pub(super) fn refuse_unknown(graph: &GraphProto) -> Result<(), OnnxError> {
     }
     let names = names.into_iter().collect();
     Err(OnnxError::UnknownOperators { names })
+}
+
+/// Whether a graph holds operators of classical models, which no net has.
+#[cfg(feature = "neural-onnx")]
+pub(super) fn is_classical(graph: &GraphProto) -> bool {
+    graph
+        .node
+        .iter()
+        .any(|node| !is_core(&node.domain) && find(&node.domain, &node.op_type).is_some())
 }
 
 /// The kernel of a node.
@@ -102,7 +113,7 @@ fn collect_unknown(graph: &GraphProto, names: &mut BTreeSet<String>) {
                 &node.domain
             };
             let dot = if domain.is_empty() { "" } else { "." };
-            names.insert(format!("{domain}{dot}{}", node.op_type));
+            names.insert(shown::name(&format!("{domain}{dot}{}", node.op_type)));
         }
         node.attribute
             .iter()
@@ -135,6 +146,7 @@ fn core(operator: &str) -> Option<Builder> {
         "ConstantOfShape" => shape::constant_of_shape,
         "CumSum" => reduce::cum_sum,
         "Div" => elementwise::div,
+        "Dropout" => shape::dropout,
         "Equal" => elementwise::equal,
         "Erf" => elementwise::erf,
         "Exp" => elementwise::exp,
@@ -185,6 +197,7 @@ fn core(operator: &str) -> Option<Builder> {
         "Slice" => shape::slice,
         "Softmax" => reduce::softmax,
         "Softplus" => elementwise::softplus,
+        "Split" => shape::split,
         "Sqrt" => elementwise::sqrt,
         "Squeeze" => shape::squeeze,
         "StringConcat" => text::string_concat,

@@ -6,7 +6,7 @@ use super::attributes::{Attributes, vector};
 use super::broadcast::{advance, common_shape, strides};
 use super::graph::{Call, Kernel, Versions, one};
 use super::reduce::axis_of;
-use super::tensor::{Data, Fault, RANK_MAX, Scalar, Tensor, count, each_element, volume};
+use super::tensor::{Data, Fault, RANK_MAX, Scalar, Tensor, Value, count, each_element, volume};
 
 type Built = Result<Kernel, Fault>;
 
@@ -19,6 +19,90 @@ pub(super) fn identity(_: Attributes<'_>, _: Versions) -> Built {
                 .clone(),
         ])
     }))
+}
+
+/// Nothing but its input: what it does in training is done when nets are trained.
+pub(super) fn dropout(node: Attributes<'_>, _: Versions) -> Built {
+    let has_mask = node.0.output.get(1).is_some_and(|name| !name.is_empty());
+    Ok(Box::new(move |call| {
+        let x = call.tensor(0)?;
+        let trains = call.optional(2)?.map(Tensor::values::<bool>).transpose()?;
+        if trains.is_some_and(|trains| trains.contains(&true)) {
+            return Err(Fault::new("it is set to train, and would draw at random"));
+        }
+        let mut values = vec![Value::Tensor(x.clone())];
+        if has_mask {
+            call.budget.claim(x.len())?;
+            let mask = Tensor::of(x.shape().to_vec(), vec![true; x.len()]);
+            values.push(Value::Tensor(mask));
+        }
+        Ok(values)
+    }))
+}
+
+/// Parts along one dimension: of the sizes given, or as equal as they can be.
+pub(super) fn split(node: Attributes<'_>, versions: Versions) -> Built {
+    let axis = node.int_or("axis", 0)?;
+    let fixed = node.ints_if_any("split")?.map(<[i64]>::to_vec);
+    let parts = node.0.output.len();
+    if node.int_or("num_outputs", parts as i64)? != parts as i64 || parts == 0 {
+        return Err(Fault::new("it has another number of outputs than it says"));
+    }
+    // Since version 18 the last part may be the smaller one.
+    let may_be_uneven = versions.core >= 18;
+    Ok(Box::new(move |call| {
+        let x = call.tensor(0)?;
+        let axis = axis_of(axis, x.shape().len())?;
+        let whole = x.shape()[axis];
+        let sizes = match (call.optional(1)?, &fixed) {
+            (Some(sizes), _) => sizes.as_i64()?.into_owned(),
+            (None, Some(sizes)) => sizes.clone(),
+            (None, None) if may_be_uneven || whole.is_multiple_of(parts) => {
+                equal_sizes(whole, parts)
+            }
+            (None, None) => return Err(Fault::new("its parts are not equal")),
+        };
+        let sizes: Option<Vec<usize>> = sizes
+            .iter()
+            .map(|&size| usize::try_from(size).ok())
+            .collect();
+        let sizes = sizes.filter(|sizes| {
+            let sum = sizes
+                .iter()
+                .try_fold(0_usize, |sum, &size| sum.checked_add(size));
+            sizes.len() == parts && sum == Some(whole)
+        });
+        let sizes = sizes.ok_or_else(|| Fault::new("the sizes of its parts do not fit"))?;
+        call.budget.claim(x.len())?;
+        let mut first = 0;
+        let part = |size: usize| {
+            let part = part(x, axis, first, size);
+            first += size;
+            Value::Tensor(part)
+        };
+        Ok(sizes.into_iter().map(part).collect())
+    }))
+}
+
+fn equal_sizes(whole: usize, parts: usize) -> Vec<i64> {
+    let size = whole.div_ceil(parts);
+    (0..parts)
+        .map(|part| size.min(whole.saturating_sub(part * size)) as i64)
+        .collect()
+}
+
+/// Some places along one dimension.
+fn part(x: &Tensor, axis: usize, first: usize, size: usize) -> Tensor {
+    let mut shape = x.shape().to_vec();
+    let whole = std::mem::replace(&mut shape[axis], size);
+    let inner: usize = shape[axis + 1..].iter().product();
+    fn gathered<T: Clone>(values: &[T], stride: usize, taken: std::ops::Range<usize>) -> Vec<T> {
+        let runs = values.chunks_exact(stride.max(1));
+        runs.flat_map(|run| run[taken.clone()].iter().cloned())
+            .collect()
+    }
+    let taken = first * inner..(first + size) * inner;
+    each_element!(x.data(), values => Tensor::of(shape, gathered(values, whole * inner, taken)))
 }
 
 pub(super) fn shape(node: Attributes<'_>, _: Versions) -> Built {

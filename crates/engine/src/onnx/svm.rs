@@ -41,9 +41,9 @@ struct Vectors {
 pub(super) fn regressor(node: Attributes<'_>, _: Versions) -> Built {
     let supports = usize::try_from(node.int_or("n_supports", 0)?)
         .map_err(|_| Fault::new("n_supports is negative"))?;
-    let coefficients = node.floats("coefficients")?.to_vec();
+    let coefficients = node.weights("coefficients")?.to_vec();
     let rho = *node
-        .floats("rho")?
+        .weights("rho")?
         .first()
         .ok_or_else(|| Fault::new("it has no rho"))?;
     let is_one_class = node.flag("one_class", false)?;
@@ -51,7 +51,7 @@ pub(super) fn regressor(node: Attributes<'_>, _: Versions) -> Built {
     let vectors = match supports {
         0 => Vectors::new(&coefficients, 1, Likeness::Linear)?,
         _ => Vectors::new(
-            node.floats("support_vectors")?,
+            node.weights("support_vectors")?,
             supports,
             Likeness::read(node)?,
         )?,
@@ -104,10 +104,10 @@ pub(super) fn classifier(node: Attributes<'_>, _: Versions) -> Built {
 /// Without vectors the coefficients are one weight vector a class.
 fn linear_classifier(node: Attributes<'_>, labels: Tensor) -> Built {
     let classes = labels.len();
-    let coefficients = node.floats("coefficients")?;
+    let coefficients = node.weights("coefficients")?;
     let vectors = Vectors::new(coefficients, classes, Likeness::Linear)?;
     let rho = *node
-        .floats("rho")?
+        .weights("rho")?
         .first()
         .ok_or_else(|| Fault::new("it has no rho"))?;
     let all_positive = coefficients.iter().all(|&weight| weight >= 0.0);
@@ -197,16 +197,16 @@ impl Machine {
         }
         let count = starts.last().copied().unwrap_or(0);
         let vectors = Vectors::new(
-            node.floats("support_vectors")?,
+            node.weights("support_vectors")?,
             count,
             Likeness::read(node)?,
         )?;
-        let (slopes, offsets) = (node.floats("prob_a")?, node.floats("prob_b")?);
+        let (slopes, offsets) = (node.weights("prob_a")?, node.weights("prob_b")?);
         let machine = Machine {
             vectors,
             starts,
-            coefficients: node.floats("coefficients")?.to_vec(),
-            rho: node.floats("rho")?.to_vec(),
+            coefficients: node.weights("coefficients")?.to_vec(),
+            rho: node.weights("rho")?.to_vec(),
             platt: slopes
                 .iter()
                 .copied()

@@ -264,6 +264,116 @@ fn unknown_operators_are_named_when_the_file_is_opened() {
     );
 }
 
+#[cfg(feature = "neural-onnx")]
+#[test]
+fn of_a_classical_graph_only_operators_that_are_lacking_are_named() {
+    let scaled = node("ai.onnx.ml", "Normalizer", &["x"], &["a"], vec![]);
+    let nodes = |last| vec![scaled.clone(), node("", last, &["a"], &["y"], vec![])];
+    let refused = |last| refusal(graph(nodes(last), vec![]));
+    let told = "the ONNX file uses operators that are not known here: ";
+    // A net may hold the first of them, but no normalizer beside it.
+    for lacking in ["LSTM", "Guess"] {
+        assert_eq!(refused(lacking), format!("{told}{lacking}"));
+    }
+}
+
+#[test]
+fn a_split_gives_parts_and_dropout_nothing_but_its_input() {
+    let nodes = vec![
+        node("", "Dropout", &["x"], &["a"], vec![]),
+        node(
+            "",
+            "Split",
+            &["a"],
+            &["b", "c"],
+            vec![int("axis", 1), int("num_outputs", 2)],
+        ),
+        node("", "Concat", &["c", "b"], &["y"], vec![int("axis", 1)]),
+    ];
+    let model = open(graph(nodes, vec![])).unwrap();
+    let x = Tensor::float(vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+    let found = floats_of(&model.run(&[x]).unwrap()[0]);
+    // onnxruntime 1.31: of three columns the first part has two.
+    assert_eq!(found, [3.0, 1.0, 2.0, 6.0, 4.0, 5.0]);
+}
+
+#[test]
+fn weights_beyond_all_bounds_are_refused() {
+    let regressor = |weight: f32| {
+        let settings = vec![floats("coefficients", &[weight]), int("targets", 1)];
+        graph(
+            vec![node(
+                "ai.onnx.ml",
+                "LinearRegressor",
+                &["x"],
+                &["y"],
+                settings,
+            )],
+            vec![],
+        )
+    };
+    assert!(open(regressor(1.0)).is_ok());
+    let refused = refusal(regressor(f32::NAN));
+    assert!(
+        refused.contains("coefficients holds what is no finite number"),
+        "{refused}"
+    );
+    let leaves = |weight: f32| {
+        let settings = vec![
+            ints("nodes_treeids", &[0]),
+            ints("nodes_nodeids", &[0]),
+            ints("nodes_featureids", &[0]),
+            floats("nodes_values", &[0.0]),
+            texts("nodes_modes", &["LEAF"]),
+            ints("nodes_truenodeids", &[0]),
+            ints("nodes_falsenodeids", &[0]),
+            ints("target_treeids", &[0]),
+            ints("target_nodeids", &[0]),
+            ints("target_ids", &[0]),
+            floats("target_weights", &[weight]),
+            int("n_targets", 1),
+        ];
+        let trees = node(
+            "ai.onnx.ml",
+            "TreeEnsembleRegressor",
+            &["x"],
+            &["y"],
+            settings,
+        );
+        graph(vec![trees], vec![])
+    };
+    assert!(open(leaves(1.0)).is_ok());
+    assert!(refusal(leaves(f32::INFINITY)).contains("target_weights holds"));
+}
+
+#[test]
+fn case_is_changed_letter_by_letter() {
+    let lowered = |case: &'static str, given: &str| {
+        let settings = vec![text("case_change_action", case)];
+        let mut graph = graph(
+            vec![node("", "StringNormalizer", &["x"], &["y"], settings)],
+            vec![],
+        );
+        if let Some(type_proto::Value::TensorType(tensor)) = graph.input[0]
+            .r#type
+            .as_mut()
+            .and_then(|kind| kind.value.as_mut())
+        {
+            tensor.elem_type = data_type::STRING;
+        }
+        let texts = Data::Text(Arc::new(vec![given.into()]));
+        let x = Tensor::new(vec![1], texts).unwrap();
+        let outputs = open(graph).unwrap().run(&[x]).unwrap();
+        match outputs[0].tensor().unwrap().data() {
+            Data::Text(texts) => texts[0].to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    // onnxruntime 1.31 under C.UTF-8.
+    assert_eq!(lowered("LOWER", "İZMİR ΟΔΟΣ ẞ"), "izmir οδοσ ß");
+    assert_eq!(lowered("UPPER", "ß οδος ﬁ"), "ß ΟΔΟΣ ﬁ");
+}
+
 #[test]
 fn versions_from_the_future_are_refused() {
     let opset = |domain: &str, version| OperatorSetIdProto {
@@ -524,6 +634,58 @@ fn stump(ids: [i64; 2], weights: [f32; 2], base: &[f32], transform: &'static str
     };
     graph.output.push(label);
     open(graph).unwrap()
+}
+
+/// As many trees of one leaf, of two classes of which the leaves tell the first.
+fn votes(count: i64, weight: f32) -> (Vec<f32>, i64) {
+    let numbers: Vec<i64> = (0..count).collect();
+    let none = vec![0; count as usize];
+    let settings = vec![
+        ints("nodes_treeids", &numbers),
+        ints("nodes_nodeids", &none),
+        ints("nodes_featureids", &none),
+        floats("nodes_values", &vec![0.0; count as usize]),
+        texts("nodes_modes", &vec!["LEAF"; count as usize]),
+        ints("nodes_truenodeids", &none),
+        ints("nodes_falsenodeids", &none),
+        ints("class_treeids", &numbers),
+        ints("class_nodeids", &none),
+        ints("class_ids", &none),
+        floats("class_weights", &vec![weight; count as usize]),
+        ints("classlabels_int64s", &[3, 7]),
+        text("post_transform", "NONE"),
+    ];
+    let classifier = node(
+        "ai.onnx.ml",
+        "TreeEnsembleClassifier",
+        &["x"],
+        &["label", "y"],
+        settings,
+    );
+    let mut graph = graph(vec![classifier], vec![]);
+    graph.output.push(ValueInfoProto {
+        name: "label".to_owned(),
+        ..ValueInfoProto::default()
+    });
+    let row = Tensor::float(vec![1, 1], vec![0.0]).unwrap();
+    let outputs = open(graph).unwrap().run(&[row]).unwrap();
+    let label = outputs[1].tensor().unwrap().as_i64().unwrap()[0];
+    (floats_of(&outputs[0]), label)
+}
+
+#[test]
+fn a_tie_of_many_trees_is_one_where_onnxruntime_has_it() {
+    // onnxruntime 1.31 on the same graphs, one row: sums in single precision, tree after tree. In double precision the
+    // first would be above one half, and the last as well.
+    for (count, weight, scores, label) in [
+        (5, 0.1, [0.5, 0.5], 3),
+        (10, 0.05, [0.499_999_94, 0.500_000_06], 7),
+        (20, 0.025, [0.499_999_94, 0.500_000_06], 7),
+        (30, 1.0 / 60.0, [0.499_999_82, 0.500_000_2], 7),
+        (50, 0.01, [0.500_000_24, 0.499_999_8], 3),
+    ] {
+        assert_eq!(votes(count, weight), (scores.to_vec(), label), "{count}");
+    }
 }
 
 #[test]

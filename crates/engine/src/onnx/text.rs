@@ -14,12 +14,13 @@ type Built = Result<Kernel, Fault>;
 /// Longest run of tokens that is counted.
 const GRAM_MAX: usize = 32;
 
-/// Lower or upper case, and stop words left out. Case is Unicode's own, whatever locale the file names.
+/// Lower or upper case, and stop words left out. Case is changed letter by letter, as onnxruntime asks the C library to,
+/// whatever locale the file names.
 pub(super) fn string_normalizer(node: Attributes<'_>, _: Versions) -> Built {
     let case: fn(&str) -> Option<String> = match &node.text_or("case_change_action", "NONE")?[..] {
         "NONE" => |_| None,
-        "LOWER" => |text| Some(text.to_lowercase()),
-        "UPPER" => |text| Some(text.to_uppercase()),
+        "LOWER" => |text| Some(text.chars().map(lower).collect()),
+        "UPPER" => |text| Some(text.chars().map(upper).collect()),
         other => {
             return Err(Fault::new(format!(
                 "the case change {other:?} is not known"
@@ -31,7 +32,7 @@ pub(super) fn string_normalizer(node: Attributes<'_>, _: Versions) -> Built {
         if is_sensitive {
             text.to_owned()
         } else {
-            text.to_lowercase()
+            text.chars().map(lower).collect()
         }
     };
     let stop_words: HashSet<String> = node
@@ -61,6 +62,20 @@ pub(super) fn string_normalizer(node: Attributes<'_>, _: Versions) -> Built {
         }
         one(Tensor::of(shape, out))
     }))
+}
+
+/// The lower case of a letter alone: İ is the only one that has two.
+fn lower(letter: char) -> char {
+    letter.to_lowercase().next().unwrap_or(letter)
+}
+
+/// The upper case of a letter alone; one of several letters (ß) is none.
+fn upper(letter: char) -> char {
+    let mut letters = letter.to_uppercase();
+    match (letters.next(), letters.next()) {
+        (Some(only), None) => only,
+        _ => letter,
+    }
 }
 
 pub(super) fn string_concat(_: Attributes<'_>, _: Versions) -> Built {
@@ -166,7 +181,7 @@ impl Cut {
         let is_long = |token: &&str| token.chars().nth(shortest.saturating_sub(1)).is_some();
         match self {
             Cut::Characters => text.split_inclusive(|_| true).collect(),
-            Cut::Runs(pattern) => pattern.runs(text).filter(is_long).collect(),
+            Cut::Runs(pattern) => pattern.found(text).into_iter().filter(is_long).collect(),
             Cut::Separators(separators) => {
                 let mut tokens = vec![text];
                 for separator in separators {

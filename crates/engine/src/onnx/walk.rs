@@ -90,10 +90,40 @@ pub(super) struct Trees {
     steps: usize,
 }
 
+/// How sums are rounded: as onnxruntime has it, by the numbers that the trees are asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Precision {
+    Single,
+    Double,
+}
+
+impl Precision {
+    fn of(trees: &Trees, x: &Tensor) -> Self {
+        match x.data() {
+            _ if trees.is_double => Precision::Double,
+            Data::Double(_) => Precision::Double,
+            _ => Precision::Single,
+        }
+    }
+
+    pub fn rounded(self, x: f64) -> f64 {
+        match self {
+            Precision::Single => f64::from(x as f32),
+            Precision::Double => x,
+        }
+    }
+
+    /// The sum of two numbers of this precision. Rounding a sum of doubles once more gives the sum of singles.
+    pub fn sum(self, a: f64, b: f64) -> f64 {
+        self.rounded(self.rounded(a) + self.rounded(b))
+    }
+}
+
 /// Sums of every row and target, and whether any leaf said something about them.
 pub(super) struct Scores {
     pub values: Vec<f64>,
     pub is_written: Vec<bool>,
+    pub precision: Precision,
 }
 
 /// Trees ready to run.
@@ -256,16 +286,9 @@ impl Trees {
         if self.has_joins {
             return None;
         }
-        let tests = || {
-            self.nodes.iter().filter_map(|node| match node {
-                Node::Split { test, .. } => Some(test),
-                Node::Leaf { .. } => None,
-            })
-        };
-        let is_strict = |test: &Test| matches!(test, Test::Less(_) | Test::GreaterOrEqual(_));
-        let comparison = match !self.is_double && tests().all(is_strict) {
-            true => Comparison::Less,
-            false => Comparison::LessOrEqual,
+        let comparison = match self.is_double {
+            true => Comparison::LessOrEqual,
+            false => Comparison::Less,
         };
         let mut trees = Vec::new();
         let mut is_written = vec![false; self.targets];
@@ -375,13 +398,15 @@ impl Trees {
             Test::GreaterOrEqual(threshold) => (threshold, true, true),
             Test::Equal(_) | Test::NotEqual(_) | Test::Member(_) => return None,
         };
+        // A number is at most a threshold exactly when it is below the next one, in the precision of both.
+        let threshold = match comparison {
+            Comparison::LessOrEqual if is_strict => threshold.next_down(),
+            Comparison::Less if !is_strict => f64::from((threshold as f32).next_up()),
+            _ => threshold,
+        };
         if !threshold.is_finite() {
             return None;
         }
-        let threshold = match comparison {
-            Comparison::LessOrEqual if is_strict => threshold.next_down(),
-            _ => threshold,
-        };
         let (left, right) = if is_opposite { (no, yes) } else { (yes, no) };
         Some(ForestNode::Split(Split {
             feature,
@@ -449,24 +474,35 @@ impl Evaluator {
         )?;
         call.budget
             .work(rows.saturating_mul(self.trees.steps + 1))?;
+        let precision = Precision::of(&self.trees, x);
         let mut scores = match &self.fast {
             Some(fast) if fast.takes(x) => {
-                fast.apply(x, rows, columns, self.trees.features.max(1), targets)?
+                let sums = fast.apply(x, rows, columns, self.trees.features.max(1), targets)?;
+                Scores {
+                    is_written: fast.is_written.repeat(rows),
+                    values: sums,
+                    precision,
+                }
             }
-            _ => self.walk(&x.as_f64()?, rows, columns),
+            _ => self.walk(&x.as_f64()?, rows, columns, precision),
         };
         if self.aggregate == Aggregate::Average {
             let count = self.trees.roots.len() as f64;
-            scores.values.iter_mut().for_each(|score| *score /= count);
+            let precision = scores.precision;
+            scores
+                .values
+                .iter_mut()
+                .for_each(|score| *score = precision.rounded(*score / count));
         }
         Ok((rows, scores))
     }
 
-    fn walk(&self, x: &[f64], rows: usize, columns: usize) -> Scores {
+    fn walk(&self, x: &[f64], rows: usize, columns: usize, precision: Precision) -> Scores {
         let targets = self.trees.targets;
         let mut scores = Scores {
             values: vec![0.0; rows * targets],
             is_written: vec![false; rows * targets],
+            precision,
         };
         let tasks = scores.values.par_chunks_mut(ROWS_PER_TASK * targets);
         let tasks = tasks.zip(scores.is_written.par_chunks_mut(ROWS_PER_TASK * targets));
@@ -478,21 +514,28 @@ impl Evaluator {
                     let row = &x[(first + at) * columns..(first + at + 1) * columns];
                     let places = at * targets..(at + 1) * targets;
                     let leaf = self.trees.leaf(root, row);
-                    self.add(leaf, &mut values[places.clone()], &mut is_written[places]);
+                    let values = &mut values[places.clone()];
+                    self.add(leaf, values, &mut is_written[places], precision);
                 }
             }
         });
         scores
     }
 
-    fn add(&self, leaf: &[(u32, f64)], values: &mut [f64], is_written: &mut [bool]) {
+    fn add(
+        &self,
+        leaf: &[(u32, f64)],
+        values: &mut [f64],
+        is_written: &mut [bool],
+        precision: Precision,
+    ) {
         for &(target, weight) in leaf {
             let (value, is_written) = (
                 &mut values[target as usize],
                 &mut is_written[target as usize],
             );
             *value = match self.aggregate {
-                Aggregate::Sum | Aggregate::Average => *value + weight,
+                Aggregate::Sum | Aggregate::Average => precision.sum(*value, weight),
                 Aggregate::Min if *is_written => value.min(weight),
                 Aggregate::Max if *is_written => value.max(weight),
                 Aggregate::Min | Aggregate::Max => weight,
@@ -504,7 +547,7 @@ impl Evaluator {
 
 impl Fast {
     fn takes(&self, x: &Tensor) -> bool {
-        self.comparison == Comparison::LessOrEqual || matches!(x.data(), Data::Float(_))
+        self.comparison == Comparison::LessOrEqual || !matches!(x.data(), Data::Double(_))
     }
 
     fn apply(
@@ -514,7 +557,7 @@ impl Fast {
         columns: usize,
         features: usize,
         targets: usize,
-    ) -> Result<Scores, Fault> {
+    ) -> Result<Vec<f64>, Fault> {
         let values = x.as_f64()?;
         let mut table = Vec::new();
         // Trees that ask nothing still take a column.
@@ -530,9 +573,6 @@ impl Fast {
         };
         let mut sums = vec![0.0; rows * targets];
         self.forest.margins(needed, &mut sums);
-        Ok(Scores {
-            values: sums,
-            is_written: self.is_written.repeat(rows),
-        })
+        Ok(sums)
     }
 }

@@ -111,6 +111,37 @@ proptest! {
     }
 }
 
+fn refusal(reader: Reader, text: &str) -> String {
+    let read = reader(text.as_bytes());
+    read.expect_err("an unsound model").to_string()
+}
+
+#[test]
+fn a_model_that_could_answer_nothing_is_refused() {
+    let xgboost = String::from_utf8(model("xgb-binary-json.json")).expect("JSON");
+    let score = xgboost.find("\"base_score\":\"").expect("a base score") + 14;
+    let end = score + xgboost[score..].find('"').expect("its end");
+    for wrong in ["NaN", "1E0", "0E0", "-2E0", "inf"] {
+        let text = format!("{}{wrong}{}", &xgboost[..score], &xgboost[end..]);
+        let refused = refusal(Forest::from_xgboost, &text);
+        assert!(refused.contains("base_score"), "{wrong}: {refused}");
+    }
+    let lightgbm = String::from_utf8(model("lgb-zero.lightgbm.txt")).expect("text");
+    let leaves = lightgbm.find("leaf_value=").expect("leaves") + 11;
+    let end = leaves + lightgbm[leaves..].find(' ').expect("several");
+    let text = format!("{}inf{}", &lightgbm[..leaves], &lightgbm[end..]);
+    let refused = refusal(Forest::from_lightgbm, &text);
+    assert!(refused.contains("a leaf is no finite number"), "{refused}");
+}
+
+#[test]
+fn a_broken_file_is_told_with_its_byte_or_its_line() {
+    let refused = refusal(Forest::from_xgboost, "{\"learner\": nul");
+    assert!(refused.contains("(at byte "), "{refused}");
+    let refused = refusal(Forest::from_lightgbm, "tree\nversion=v4\n");
+    assert!(refused.contains("(at line 2)"), "{refused}");
+}
+
 #[test]
 fn an_empty_file_is_refused() {
     READERS

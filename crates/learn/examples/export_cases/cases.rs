@@ -29,9 +29,32 @@ use serde_json::{Value as Json, json};
 pub type Failure = Box<dyn std::error::Error>;
 
 const ROWS: usize = 1500;
-const WORDS: [&str; 14] = [
-    "calm", "shift", "night", "the", "team", "of", "late", "pay", "again", "never", "École", "ok",
-    "manager", "a",
+/// Lower case of the last ten is not each letter's own business.
+const WORDS: [&str; 24] = [
+    "calm",
+    "shift",
+    "night",
+    "the",
+    "team",
+    "of",
+    "late",
+    "pay",
+    "again",
+    "never",
+    "École",
+    "ok",
+    "manager",
+    "a",
+    "ΟΔΟΣ",
+    "οδός",
+    "οδοσ",
+    "ΟΔΟΣ'Α",
+    "Α.Σ",
+    "Σ",
+    "ΣΣ\u{301}.",
+    "ΑΣ\u{ad}1",
+    "İzmir",
+    "KİTAPLAR",
 ];
 const DEPARTMENTS: [&str; 5] = ["Surgery", "Wards", "Kitchen", "Office", "Ψυχή"];
 const LEVELS: [&str; 3] = ["low", "middle", "high"];
@@ -165,7 +188,7 @@ fn rows(random: &mut Random) -> Vec<Json> {
                 "weeks": [random.normal(), random.below(3) as f64, random.normal() * 30.0],
             });
             let length = random.below(12);
-            let words: Vec<&str> = (0..length).map(|_| WORDS[random.below(14)]).collect();
+            let words: Vec<&str> = (0..length).map(|_| WORDS[random.below(24)]).collect();
             let gap = [" ", "  ", ", ", "\t", ". "][random.below(5)];
             row["note"] = json!(words.join(gap));
             for (feature, share) in [
@@ -178,9 +201,9 @@ fn rows(random: &mut Random) -> Vec<Json> {
                     row[feature] = Json::Null;
                 }
             }
-            // An empty text counts as missing in ONNX.
+            // A text of nothing but white space is missing, here and in ONNX.
             if row["note"] == "" {
-                row["note"] = Json::Null;
+                row["note"] = [Json::Null, json!(""), json!(" \t\u{a0}")][random.below(3)].clone();
             }
             row
         })
@@ -192,6 +215,7 @@ fn parts() -> Result<Parts, Failure> {
         "again",
         "calm",
         "calm night",
+        "ki",
         "late",
         "late pay",
         "never",
@@ -200,13 +224,41 @@ fn parts() -> Result<Parts, Failure> {
         "pay again",
         "school",
         "shift",
+        "tap",
+        "taplar",
         "team",
         "team never late",
+        "zmir",
         "école",
+        "ας",
+        "οδος",
+        "οδοσ",
+        "οδοσ α",
+        "οδός",
+        "σσ",
     ];
     let letter_terms = [
-        " ca", " ok", " ok ", "al", "calm", "ch", "ig", "lm ", "m", "ni", "ok ", "pa", "ta", "éc",
+        " ca",
+        " ok",
+        " ok ",
+        "al",
+        "calm",
+        "ch",
+        "ig",
+        "i\u{307}z",
+        "lm ",
+        "m",
+        "ni",
+        "ok ",
+        "pa",
+        "ta",
+        "éc",
         "éco",
+        "ς",
+        "ς ",
+        "ς\u{ad}1",
+        "σ'α",
+        "σ.",
     ];
     let fitted = |terms: &[&str], idf: bool| -> Result<Fitted, Failure> {
         let weights = (0..terms.len()).map(|at| 1.0 + at as f64 / 7.0).collect();
@@ -257,12 +309,12 @@ fn parts() -> Result<Parts, Failure> {
     );
     let mut random = Random(3);
     let weights = random
-        .normals(14 * 2, 1.0)
+        .normals(word_terms.len() * 2, 1.0)
         .into_iter()
         .map(|x| x as f32)
         .collect();
     let stage = Linear::new(
-        14,
+        word_terms.len(),
         Weights::Single(weights),
         vec![0.3, -0.1],
         linear::Link::Logistic,
@@ -299,6 +351,16 @@ fn forests(
         value: (0..knots)
             .map(|at| (at as f64 / knots as f64).powi(2))
             .collect(),
+    };
+    // A staircase: each step rises within a millionth, where the last digit of a sum decides.
+    let steep = || {
+        let corner = |at: usize| (at / 2) as f64 / 400.0 + (at % 2) as f64 * 1e-6;
+        Curve {
+            at: (0..800_usize).map(corner).collect(),
+            value: (0..800_usize)
+                .map(|at| at.div_ceil(2) as f64 / 400.0)
+                .collect(),
+        }
     };
     let logistic = Link::Logistic { scale: 1.0 };
     let line = |slope: f64, intercept: f64| Line { slope, intercept };
@@ -366,6 +428,21 @@ fn forests(
                 Exclusive,
                 Method::Isotonic {
                     curves: vec![isotonic(40)],
+                },
+            )?,
+            classes(2),
+        ),
+        (
+            "forest_binary_steep",
+            less,
+            logistic,
+            1,
+            false,
+            raw(),
+            calibrated(
+                Exclusive,
+                Method::Isotonic {
+                    curves: vec![steep()],
                 },
             )?,
             classes(2),
@@ -658,7 +735,7 @@ fn linears(
         (
             "linear_text",
             vec![text("words")],
-            14,
+            24,
             1,
             Logistic,
             true,
@@ -667,7 +744,7 @@ fn linears(
         (
             "linear_text_stop_words",
             vec![text("stopped")],
-            14,
+            24,
             3,
             Softmax,
             true,
@@ -676,23 +753,23 @@ fn linears(
         (
             "linear_text_characters",
             vec![text("both")],
-            29,
+            45,
             1,
             Logistic,
             true,
             classes(2),
         ),
-        ("linear_all", all("words"), 27, 4, Softmax, true, classes(4)),
+        ("linear_all", all("words"), 37, 4, Softmax, true, classes(4)),
         (
             "linear_all_one_versus_rest",
             all("stopped"),
-            27,
+            37,
             3,
             Logistic,
             true,
             classes(3),
         ),
-        ("linear_labels", all("both"), 42, 2, Logistic, false, labels),
+        ("linear_labels", all("both"), 58, 2, Logistic, false, labels),
     ];
     for (name, blocks, columns, outputs, link, is_exclusive, named) in cases {
         let weights = random.normals(columns * outputs, 1.0);

@@ -8,7 +8,7 @@
 //! | --- | --- | --- |
 //! | number | double, rows × 1 | NaN |
 //! | ordinal, category | string, rows × 1 | the empty text, or any value that is not in the schema |
-//! | text | string, rows × 1 | the empty text |
+//! | text | string, rows × 1 | nothing but white space |
 //! | sequence | double, rows × steps | NaN |
 //!
 //! | outputs of | are |
@@ -18,21 +18,21 @@
 //! | segments | `label` (string, rows), `memberships` (float, rows × segments) |
 //! | a number | `value` (double, rows × 1) |
 //!
-//! What the graph says otherwise than we do: an empty text counts as missing; lower case is the C library's, letter by
-//! letter, where ours is Unicode's (a capital sigma that ends its word, and the dotted capital İ). Names of classes, labels
-//! and segments are in the file's metadata. Intervals and label sets stay behind.
+//! Names of classes, labels and segments are in the file's metadata. Intervals and label sets stay behind.
 
 mod answer;
 mod builder;
 mod clusters;
 mod columns;
 mod forest;
+mod letters;
 mod linear;
 mod text;
 
 use ombud_core::Schema;
 use ombud_core::task::Outputs;
 use ombud_engine::answering::Answering;
+use ombud_engine::calibration::{Calibrator, Method};
 use ombud_engine::clusters::Clusters;
 use ombud_engine::encoding::{Block, Parts};
 use ombud_engine::forest::Forest;
@@ -73,7 +73,7 @@ pub enum Body<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExportError {
     /// No operator that onnxruntime carries says this.
-    #[error("{what} cannot be written as ONNX: {hint}")]
+    #[error("{what} cannot be written as ONNX")]
     Unsupported { what: String, hint: &'static str },
     #[error("the parts of the model do not belong together: {reason}")]
     Contradiction { reason: String },
@@ -90,7 +90,7 @@ pub fn write(source: &Source<'_>) -> Result<Vec<u8>, ExportError> {
     let scores = match source.body {
         Body::Forest(forest) => {
             let columns = columns::dense(&mut builder, source)?;
-            forest::scores(&mut builder, forest, &columns)?
+            forest::scores(&mut builder, forest, &columns, sums(source.answering))?
         }
         Body::Linear {
             linear,
@@ -111,6 +111,15 @@ pub fn write(source: &Source<'_>) -> Result<Vec<u8>, ExportError> {
         });
     }
     Ok(model.encode_to_vec())
+}
+
+/// An isotonic curve may rise from one training row's score to the next: there the last digit of a sum is seen.
+fn sums(answering: &Answering) -> forest::Sums {
+    let method = answering.calibrator.as_ref().map(Calibrator::method);
+    match method {
+        Some(Method::Isotonic { .. }) => forest::Sums::TreeByTree,
+        _ => forest::Sums::AnyOrder,
+    }
 }
 
 fn contradiction(reason: impl Into<String>) -> ExportError {
@@ -164,7 +173,10 @@ mod tests {
                 names: vec!["no".into(), "yes".into()],
             },
         };
-        write(&source).unwrap_err().to_string()
+        match write(&source).unwrap_err() {
+            ExportError::Unsupported { what, hint } => format!("{what}: {hint}"),
+            other => panic!("{other}"),
+        }
     }
 
     #[test]
@@ -183,7 +195,7 @@ mod tests {
         };
         assert_eq!(
             refusal(hashed, Terms::Hashed(hashing)),
-            "text by hash cannot be written as ONNX: train the text with a vocabulary (no hashing)"
+            "text by hash: train the text with a vocabulary (no hashing)"
         );
         let folded = TextOptions {
             strip_accents: true,
@@ -192,7 +204,7 @@ mod tests {
         let terms = Terms::Listed(Vocabulary::new(["calm"]).unwrap());
         assert_eq!(
             refusal(folded, terms),
-            "taking accents off (strip_accents) cannot be written as ONNX: train the text without it"
+            "taking accents off (strip_accents): train the text without it"
         );
     }
 }

@@ -2,6 +2,7 @@
 
 use ombud_core::Manifest;
 use ombud_core::task::Outputs;
+use ombud_engine::shown;
 use std::fmt::Write;
 
 /// Outputs named in the card.
@@ -21,7 +22,7 @@ pub(super) fn write(manifest: &Manifest) -> String {
         .imported_from
         .as_deref()
         .unwrap_or_default();
-    let _ = writeln!(card, "- from: {origin}");
+    let _ = writeln!(card, "- from: {}", shown::escaped(origin));
     let _ = writeln!(
         card,
         "- task: {}, run by the engine {}",
@@ -31,12 +32,13 @@ pub(super) fn write(manifest: &Manifest) -> String {
     card.push_str("\n## What it takes\n\n| feature | type | allowed |\n| --- | --- | --- |\n");
     for feature in manifest.schema.features() {
         let (kind, allowed) = (feature.kind.word(), feature.kind.allowed());
-        let _ = writeln!(card, "| {} | {kind} | {allowed} |", feature.name);
+        let row = format!("| {} | {kind} | {allowed} |", feature.name);
+        let _ = writeln!(card, "{}", shown::escaped(&row));
     }
     if !manifest.warnings.is_empty() {
         card.push_str("\n## Know before use\n\n");
         for warning in &manifest.warnings {
-            let _ = writeln!(card, "- {warning}");
+            let _ = writeln!(card, "- {}", shown::escaped(warning));
         }
     }
     card.push_str(
@@ -46,7 +48,7 @@ pub(super) fn write(manifest: &Manifest) -> String {
     card
 }
 
-fn answers(outputs: &Outputs) -> String {
+pub(super) fn answers(outputs: &Outputs) -> String {
     let listed = |names: &[String]| {
         let more = if names.len() > NAMES_MAX { ", …" } else { "" };
         let shown: Vec<&str> = names.iter().take(NAMES_MAX).map(String::as_str).collect();

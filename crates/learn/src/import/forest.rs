@@ -53,6 +53,7 @@ fn parts(
     let mut warnings = Vec::new();
     let own = own_features(&imported, file == LIGHTGBM_FILE, &mut warnings);
     let schema = wanted.resolve(own, !imported.feature_names.is_empty())?;
+    check_kinds(&imported, &schema)?;
     check_codes(&imported, &schema)?;
     if !wanted.is_silent() {
         warnings.clear();
@@ -102,6 +103,10 @@ fn own_features(
                     return Feature::new(&name, category(labels.clone()));
                 }
                 Some(FeatureKind::Category { .. }) => true,
+                // Its values come from the schema, or it is refused.
+                Some(FeatureKind::UnreadableCategory { .. }) => {
+                    return Feature::new(&name, Kind::number());
+                }
                 Some(FeatureKind::Number) | None => false,
             };
             let code = codes.get(&(place as u32)).copied();
@@ -151,6 +156,94 @@ fn highest_codes(forest: &Forest) -> BTreeMap<u32, u32> {
         }
     }
     codes
+}
+
+/// Where the file says what a feature is, a schema may not say otherwise: the same row would get another answer.
+fn check_kinds(imported: &ImportedForest, schema: &Schema) -> Result<(), ImportError> {
+    let mut column = 0;
+    for feature in schema.features() {
+        match imported.feature_kinds.get(column) {
+            Some(FeatureKind::Category { labels }) if !labels.is_empty() => {
+                check_values(feature, labels)?;
+            }
+            Some(FeatureKind::UnreadableCategory { values }) => {
+                check_unreadable(feature, *values)?;
+            }
+            _ if matches!(feature.kind, Kind::Text) => {
+                return Err(ImportError::Schema {
+                    what: format!(
+                        "says that {:?} is a text, and a forest takes numbers and categories",
+                        feature.name
+                    ),
+                    hint: "say `number`, or `category` with its values in the order of their codes"
+                        .into(),
+                });
+            }
+            _ => {}
+        }
+        column += super::schema::columns(&feature.kind);
+    }
+    Ok(())
+}
+
+fn check_values(feature: &Feature, labels: &[String]) -> Result<(), ImportError> {
+    const SHOWN_MAX: usize = 10;
+    if feature.kind.values() == labels {
+        return Ok(());
+    }
+    let listed = |values: &[String]| {
+        let more = if values.len() > SHOWN_MAX {
+            ", …"
+        } else {
+            ""
+        };
+        let shown = values
+            .iter()
+            .take(SHOWN_MAX)
+            .map(|value| format!("{value:?}"));
+        format!("{}{more}", shown.collect::<Vec<_>>().join(", "))
+    };
+    let said = match feature.kind.values() {
+        [] => format!("is a {}", feature.kind.word()),
+        values => format!("has the values {}", listed(values)),
+    };
+    Err(ImportError::Schema {
+        what: format!(
+            "says that {:?} {said}, and the file has a category with the values {}",
+            feature.name,
+            listed(labels)
+        ),
+        hint: "leave its type and values out: the file has them, in the order of their codes"
+            .into(),
+    })
+}
+
+/// XGBoost stores the names of values in signed bytes and cuts them by characters, so that beyond ASCII none can be told.
+fn check_unreadable(feature: &Feature, values: usize) -> Result<(), ImportError> {
+    let hint = || {
+        format!(
+            "list its {values} values in the order of their codes in --schema: {} = {{ type = \"category\", values = [\"…\"] }}; \
+             pandas has them as frame[\"{}\"].cat.categories",
+            feature.name, feature.name
+        )
+    };
+    match feature.kind.values().len() {
+        0 => Err(ImportError::Schema {
+            what: format!(
+                "is needed: XGBoost stored the values of the category {:?} in a way that lost all beyond ASCII",
+                feature.name
+            ),
+            hint: hint(),
+        }),
+        said if said == values => Ok(()),
+        said => Err(ImportError::Schema {
+            what: format!(
+                "gives {:?} {said} values, and the file has {values}",
+                feature.name
+            ),
+            hint: hint(),
+        }),
+    }
 }
 
 /// A category that was named must have room for every code that splits ask for.

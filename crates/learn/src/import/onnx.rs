@@ -71,7 +71,38 @@ pub(super) fn read(bytes: &[u8], wanted: &Wanted) -> Result<Parts, ImportError> 
 pub(super) fn named(wanted: &Wanted, count: usize) -> Result<Option<Vec<String>>, ImportError> {
     match wanted.names.len() {
         0 => Ok(None),
-        found if found == count => Ok(Some(wanted.names.clone())),
+        _ => named_apart(&wanted.names, count),
+    }
+}
+
+/// What stands in `levels`, if it can be told apart.
+fn named_apart(names: &[String], count: usize) -> Result<Option<Vec<String>>, ImportError> {
+    let place = |name: &String| names.iter().position(|other| other == name);
+    let twice = names.iter().enumerate().find_map(|(at, name)| {
+        let first = place(name).filter(|first| *first < at)?;
+        Some((first, at, name))
+    });
+    if let Some((first, second, name)) = twice {
+        return Err(ImportError::Schema {
+            what: format!(
+                "gives one name to two classes: levels {} and {} are both {name:?}",
+                first + 1,
+                second + 1
+            ),
+            hint: "give every class a name of its own in `levels`".into(),
+        });
+    }
+    if let Some(blank) = names.iter().position(|name| name.trim().is_empty()) {
+        return Err(ImportError::Schema {
+            what: format!(
+                "leaves a class without a name: level {} is empty",
+                blank + 1
+            ),
+            hint: "give every class a name in `levels`".into(),
+        });
+    }
+    match names.len() {
+        found if found == count => Ok(Some(names.to_vec())),
         found => Err(ImportError::Schema {
             what: format!("names {found} classes, and the model has {count}"),
             hint: "list all of them in `levels`, in the model's order".into(),
@@ -192,6 +223,9 @@ fn understand(
             _ => None,
         }),
     };
+    if let Some(understood) = found.columns(outputs, warnings)? {
+        return Ok(understood);
+    }
     match scores.map(|place| (place, &outputs[place])) {
         Some((place, Seen::Numbers { width, rows, keys })) => match (width, found.label) {
             (1, None) => found.one_number(place, rows),
@@ -289,9 +323,7 @@ impl Found<'_> {
         };
         let answer = if are_shares {
             if agreement(&own, &best, labels) < labels.len() {
-                warnings.push(
-                    "on some rows the file's own label is not its most probable class; the most probable one is answered".into(),
-                );
+                warnings.push(OTHER_LABEL.into());
             }
             Given::Probabilities { output, label }
         } else {
@@ -299,6 +331,54 @@ impl Found<'_> {
             Given::Margins { output, label }
         };
         self.classes(answer, own)
+    }
+
+    /// One output a class beside a label: skl2onnx's `zipmap="columns"`.
+    fn columns(
+        &self,
+        outputs: &[Seen],
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Understood>, ImportError> {
+        let Some((place, labels)) = self.label else {
+            return Ok(None);
+        };
+        let column = |seen: &Seen| match seen {
+            Seen::Numbers { width: 1, rows, .. } => Some(rows.clone()),
+            _ => None,
+        };
+        let columns: Vec<(usize, Vec<Vec<f64>>)> = outputs
+            .iter()
+            .enumerate()
+            .filter_map(|(output, seen)| Some((output, column(seen)?)))
+            .collect();
+        let [(first, _), .., (last, _)] = columns.as_slice() else {
+            return Ok(None);
+        };
+        let (first, count) = (*first, columns.len());
+        let rows: Vec<Vec<f64>> = (0..labels.len())
+            .map(|row| columns.iter().map(|(_, rows)| rows[row][0]).collect())
+            .collect();
+        if last - first + 1 != count || !are_probabilities(&rows) {
+            return Err(ImportError::Unsupported {
+                what: format!(
+                    "gives {count} outputs of one number each, which are no probabilities of classes together"
+                ),
+                hint:
+                    "convert it with one table of scores: options={id(model): {\"zipmap\": False}}"
+                        .into(),
+            });
+        }
+        let best: Vec<usize> = rows.iter().map(|row| highest(row)).collect();
+        let own = self.names_of(count, &best, labels)?;
+        if agreement(&own, &best, labels) < labels.len() {
+            warnings.push(OTHER_LABEL.into());
+        }
+        let answer = Given::Columns {
+            first,
+            count,
+            label: place,
+        };
+        self.classes(answer, own).map(Some)
     }
 
     /// Scores alone: probabilities by their sum, or by what was said about them.
@@ -475,6 +555,7 @@ impl Found<'_> {
     }
 }
 
+const OTHER_LABEL: &str = "on some rows the file's own label is not its most probable class; the most probable one is answered";
 const NO_PROBABILITIES: &str = "the file gives no probabilities: the shares put the classes in order and say nothing of how sure an answer is";
 
 fn unnamed() -> ImportError {

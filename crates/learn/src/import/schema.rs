@@ -80,6 +80,15 @@ impl Wanted {
         } else {
             self.by_place(own)?
         };
+        let is_feature = |target: &&String| features.iter().any(|feature| &feature.name == *target);
+        if let Some(target) = self.columns.target.as_ref().filter(is_feature) {
+            return Err(ImportError::Schema {
+                what: format!(
+                    "says that {target:?} is the target, and the model takes it as a feature"
+                ),
+                hint: "name the column that holds the truth, or leave the target out".into(),
+            });
+        }
         Schema::new(features, self.columns.clone()).map_err(|error| ImportError::Schema {
             what: format!("cannot be made: {error}"),
             hint: "name and type the features with --schema FILE".into(),
@@ -99,7 +108,17 @@ impl Wanted {
                     ),
                 });
             };
-            own[place] = said.applied_to(&own[place])?;
+            let feature = said.applied_to(&own[place])?;
+            if columns(&feature.kind) != columns(&own[place].kind) {
+                return Err(ImportError::Schema {
+                    what: format!(
+                        "says that {:?} is a sequence, and the file has one number of that name",
+                        feature.name
+                    ),
+                    hint: "a feature that the file names is what the file says".into(),
+                });
+            }
+            own[place] = feature;
         }
         Ok(own)
     }
@@ -304,6 +323,15 @@ mod tests {
         assert_eq!(
             error,
             "the schema names \"agee\", which the model does not have"
+        );
+    }
+
+    #[test]
+    fn a_target_that_is_a_feature_is_refused() {
+        let error = resolved("[data]\ntarget = \"age\"\n", true).unwrap_err();
+        assert_eq!(
+            error,
+            "the schema says that \"age\" is the target, and the model takes it as a feature"
         );
     }
 

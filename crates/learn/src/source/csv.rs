@@ -20,6 +20,7 @@ use super::spec::{Format, SourceSpec};
 use super::{BatchSender, Batches, COLUMNS_MAX, Hints, Meter, RawKind, Source, Table, batch_of};
 use arrow_array::RecordBatch;
 use ombud_core::Digest;
+use ombud_core::frame::is_blank;
 use ombud_core::schema::TEXT_BYTES_MAX;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -496,7 +497,8 @@ impl Sink {
             }
             Sink::Text(texts) => {
                 let cell = reader.cell(position)?;
-                texts.push((!is_missing(&cell)).then_some(&cell));
+                // Words such as `none` may be what a text says; where they name no value, whoever asks drops them.
+                texts.push((!is_blank(&cell)).then_some(&cell));
                 Ok(())
             }
             Sink::NumberName(texts) => {
@@ -1009,7 +1011,7 @@ mod tests {
             }
             for (index, column) in columns.iter().enumerate() {
                 for (row, cell) in rows.iter().zip(column) {
-                    let expected = (!is_missing(&row[index])).then(|| row[index].clone());
+                    let expected = (!is_blank(&row[index])).then(|| row[index].clone());
                     prop_assert_eq!(cell, &expected);
                 }
                 prop_assert_eq!(column.len(), rows.len());

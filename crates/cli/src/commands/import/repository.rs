@@ -111,7 +111,8 @@ fn bring(
         out: &arguments.out,
         key,
     };
-    import::import(found.format, &bytes, &options).map_err(|error| chain(&error))
+    import::import(found.format, &bytes, &options)
+        .map_err(|error| format!("{} ({})", chain(&error), error.hint()))
 }
 
 impl Taken {

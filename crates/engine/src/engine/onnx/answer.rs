@@ -43,6 +43,14 @@ pub(super) fn read(
             }
             Some(())
         }
+        Given::Columns {
+            first,
+            count,
+            label,
+        } => {
+            write_columns(values.get(first..first.checked_add(count)?)?, rows, scores)?;
+            prefer(Some(label), values, names, scores, rows, &nudge)
+        }
         Given::Label { output } => {
             let chosen = labels(values.get(output)?, names, rows)?;
             for (scores, chosen) in scores.chunks_exact_mut(width).zip(chosen) {
@@ -121,6 +129,23 @@ fn copy(found: &[f64], scores: &mut [f64]) -> Option<()> {
         return None;
     }
     scores.copy_from_slice(found);
+    Some(())
+}
+
+/// One output a class, one number a row in each.
+fn write_columns(columns: &[Value], rows: usize, scores: &mut [f64]) -> Option<()> {
+    if scores.len() != rows * columns.len() {
+        return None;
+    }
+    for (class, column) in columns.iter().enumerate() {
+        let column = numbers(scores_of(column))?;
+        if column.len() != rows {
+            return None;
+        }
+        for (row, score) in column.into_iter().enumerate() {
+            scores[row * columns.len() + class] = score;
+        }
+    }
     Some(())
 }
 
@@ -221,6 +246,23 @@ mod tests {
         };
         let values = [integers(&[1]), floats(vec![1, 2], &[0.75, 0.25])];
         assert_eq!(scored(given, &values, &["0", "1"]), Some([0.75, 0.25]));
+    }
+
+    #[test]
+    fn every_class_may_have_an_output_of_its_own() {
+        let given = Given::Columns {
+            first: 1,
+            count: 2,
+            label: 0,
+        };
+        let values = [
+            integers(&[0, 1]),
+            floats(vec![2], &[0.75, 0.25]),
+            floats(vec![2, 1], &[0.25, 0.75]),
+        ];
+        let scores = scored(given, &values, &["0", "1"]);
+        assert_eq!(scores, Some([0.75, 0.25, 0.25, 0.75]));
+        assert_eq!(scored::<2>(given, &values[..2], &["0", "1"]), None);
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(super) enum Setting {
     Floats(Vec<f32>),
     Texts(Vec<Bytes>),
     Tensor(Box<TensorProto>),
+    Graph(Box<GraphProto>),
 }
 
 /// The graph so far.
@@ -164,6 +165,15 @@ impl Builder {
             &[value],
             vec![("axis", Setting::Int(1)), ("keepdims", Setting::Int(0))],
         )
+    }
+
+    /// The rows of a table of texts put one behind another, behind the texts of `start`.
+    pub fn joined(&mut self, start: &Port, rows: &Port) -> Port {
+        let settings = vec![
+            ("num_scan_inputs", Setting::Int(1)),
+            ("body", Setting::Graph(Box::new(joining()))),
+        ];
+        self.op_with("Scan", &[start, rows], settings)
     }
 
     /// One double, for all elements.
@@ -309,6 +319,10 @@ impl Setting {
                 attribute.t = Some(*tensor);
                 attribute_type::TENSOR
             }
+            Setting::Graph(graph) => {
+                attribute.g = Some(*graph);
+                attribute_type::GRAPH
+            }
         };
         attribute
     }
@@ -334,6 +348,34 @@ pub(super) fn tensor(kind: i32, shape: &[usize], raw: Vec<u8>) -> TensorProto {
 
 fn doubles_tensor(shape: &[usize], raw: Vec<u8>) -> TensorProto {
     tensor(data_type::DOUBLE, shape, raw)
+}
+
+/// One step of [`Builder::joined`].
+fn joining() -> GraphProto {
+    let node = |operator: &str, input: &[&str], output: &str| NodeProto {
+        input: input.iter().map(ToString::to_string).collect(),
+        output: vec![output.to_owned()],
+        name: format!("joining_{operator}"),
+        op_type: operator.to_owned(),
+        ..NodeProto::default()
+    };
+    let row = |name: &str| info(name, data_type::STRING, &[None]);
+    let always = TensorProto {
+        name: "/always".to_owned(),
+        ..tensor(data_type::BOOL, &[1], vec![1])
+    };
+    GraphProto {
+        name: "joining".to_owned(),
+        // onnxruntime 1.31 joins onto what the last step left in the buffer of a state; choosing writes it anew.
+        node: vec![
+            node("StringConcat", &["/so_far", "/row"], "/together"),
+            node("Where", &["/always", "/together", "/so_far"], "/joined"),
+        ],
+        initializer: vec![always],
+        input: vec![row("/so_far"), row("/row")],
+        output: vec![row("/joined")],
+        ..GraphProto::default()
+    }
 }
 
 fn info(name: &str, kind: i32, shape: &[Option<usize>]) -> ValueInfoProto {

@@ -3,7 +3,7 @@
 //! `TreeEnsembleRegressor` says all but splits by category sets; for those there is `TreeEnsemble`, which only newer
 //! versions of onnxruntime know. In both, "true" is the side a comparison that holds goes to.
 
-use ombud_engine::forest::{Comparison, Forest, ForestDraft, Link, Node, Split, Test};
+use ombud_engine::forest::{Comparison, Forest, ForestDraft, Link, Node, Split, Test, Tree};
 use ombud_onnx::{Bytes, data_type};
 
 use super::ExportError;
@@ -15,11 +15,21 @@ const LESS_OR_EQUAL: u8 = 0;
 const LESS: u8 = 1;
 const MEMBER: u8 = 6;
 
+/// How leaves are added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sums {
+    /// By the ensemble itself, in whichever order its threads take the trees: fast, and right but for rounding.
+    AnyOrder,
+    /// Tree after tree in single precision, as the forest does it: for curves so steep that rounding shows.
+    TreeByTree,
+}
+
 /// Scores as doubles: two for a binary forest, else one an output.
 pub(super) fn scores(
     builder: &mut Builder,
     forest: &Forest,
     columns: &Port,
+    sums: Sums,
 ) -> Result<Port, ExportError> {
     let draft = forest.to_draft();
     let columns = with_holes(builder, &draft, columns);
@@ -36,14 +46,20 @@ pub(super) fn scores(
             })
         )
     });
-    let sums = if has_sets {
-        new_ensemble(builder, &draft, &columns)
-    } else {
-        ensemble(builder, &draft, &columns)
+    let added = |builder: &mut Builder, draft: &ForestDraft| match has_sets {
+        true => new_ensemble(builder, draft, &columns),
+        false => ensemble(builder, draft, &columns),
     };
-    let sums = builder.cast(&sums, data_type::DOUBLE);
-    let base = builder.doubles(&[1, draft.base_margins.len()], &draft.base_margins);
-    let margins = builder.op("Add", &[&sums, &base]);
+    let margins = if sums == Sums::TreeByTree && draft.comparison == Comparison::Less {
+        let leaves = added(builder, &one_output_a_tree(&draft));
+        let margins = tree_by_tree(builder, &draft, &leaves);
+        builder.cast(&margins, data_type::DOUBLE)
+    } else {
+        let sums = added(builder, &draft);
+        let sums = builder.cast(&sums, data_type::DOUBLE);
+        let base = builder.doubles(&[1, draft.base_margins.len()], &draft.base_margins);
+        builder.op("Add", &[&sums, &base])
+    };
     let scores = linked(builder, draft.link, &margins);
     let tells_two_apart = matches!(draft.link, Link::Logistic { .. } | Link::Step);
     let is_binary = draft.base_margins.len() == 1 && tells_two_apart;
@@ -52,6 +68,50 @@ pub(super) fn scores(
     } else {
         scores
     })
+}
+
+/// The same trees, each with an output of its own, sorted by what they add to; before those of an output a tree of one leaf,
+/// which is what the output starts from.
+fn one_output_a_tree(draft: &ForestDraft) -> ForestDraft {
+    let mut trees: Vec<Tree> = Vec::with_capacity(draft.trees.len() + draft.base_margins.len());
+    for (output, &base) in draft.base_margins.iter().enumerate() {
+        let start = Tree {
+            output,
+            nodes: vec![Node::Leaf {
+                value: base,
+                cover: 0.0,
+            }],
+        };
+        let own = draft.trees.iter().filter(|tree| tree.output == output);
+        trees.extend(std::iter::once(start).chain(own.cloned()));
+    }
+    for (place, tree) in trees.iter_mut().enumerate() {
+        tree.output = place;
+    }
+    ForestDraft {
+        base_margins: vec![0.0; trees.len()],
+        trees,
+        ..draft.clone()
+    }
+}
+
+/// The sums of the columns of [`one_output_a_tree`], one an output of the forest.
+fn tree_by_tree(builder: &mut Builder, draft: &ForestDraft, leaves: &Port) -> Port {
+    let (axis, last) = (builder.int(1), builder.ints(&[-1]));
+    let columns = builder.ints(&[1]);
+    let mut first = 0;
+    let mut sums = Vec::with_capacity(draft.base_margins.len());
+    for output in 0..draft.base_margins.len() {
+        let own = draft.trees.iter().filter(|tree| tree.output == output);
+        let end = first + 1 + own.count() as i64;
+        let (from, to) = (builder.ints(&[first]), builder.ints(&[end]));
+        let own = builder.op("Slice", &[leaves, &from, &to, &columns]);
+        let running = builder.op("CumSum", &[&own, &axis]);
+        let settings = vec![("axis", Setting::Int(1))];
+        sums.push(builder.op_with("Gather", &[&running, &last], settings));
+        first = end;
+    }
+    builder.concat(&sums)
 }
 
 /// Zeros become holes in the columns where they stand for them.

@@ -13,7 +13,7 @@ use ombud_engine::text::{
 use ombud_onnx::data_type;
 
 use super::builder::{Builder, MICROSOFT, ML, Port, Setting, texts};
-use super::{ExportError, Source, contradiction};
+use super::{ExportError, Source, contradiction, letters};
 
 /// The locale whose lower case onnxruntime asks the C library for; every glibc has it, `en_US` only some.
 const LOCALE: &str = "C.UTF-8";
@@ -41,7 +41,7 @@ pub(super) fn stage(
     let margins = margins(builder, text, vectorizer, linear, 0)?;
     let bias = builder.doubles(&[1, linear.outputs()], linear.bias());
     let margins = builder.op("Add", &[&margins, &bias]);
-    let is_missing = is_empty(builder, text);
+    let is_missing = is_blank(builder, text);
     let nan = builder.number(f64::NAN);
     Ok(builder.op("Where", &[&is_missing, &nan, &margins]))
 }
@@ -86,6 +86,7 @@ pub(super) fn margins(
 /// One row of texts, in lower case.
 fn lower(builder: &mut Builder, text: &Port) -> Port {
     let flat = builder.reshape(text, &[-1]);
+    let flat = letters::settled(builder, &flat);
     let settings = vec![
         ("case_change_action", Setting::Text("LOWER".to_owned())),
         ("locale", Setting::Text(LOCALE.to_owned())),
@@ -142,8 +143,6 @@ fn words(builder: &mut Builder, lowered: &Port, stop_words: &StopWords) -> Port 
 
 /// Characters of words with a space on either side.
 fn characters(builder: &mut Builder, lowered: &Port) -> Port {
-    // Joining texts is an operator since version 20.
-    builder.needs_core(20);
     let chunks = runs(builder, lowered, format!("{}+", space_class_negated()));
     let space = builder.texts(&[1, 1], &[" "]);
     let nothing = builder.texts(&[1, 1], &[""]);
@@ -159,20 +158,16 @@ fn characters(builder: &mut Builder, lowered: &Port) -> Port {
 
 /// The runs of a pattern in each text, and at least one empty token, so that no table is without columns.
 fn runs(builder: &mut Builder, lowered: &Port, pattern: String) -> Port {
-    let tokens = builder.node(
-        MICROSOFT,
-        "Tokenizer",
-        &[lowered],
-        tokenizer(("tokenexp", Setting::Text(pattern))),
-    );
+    let found = tokens(builder, lowered, pattern);
     let column = builder.reshape(lowered, &[-1, 1]);
-    let settings = vec![
-        ("keys_strings", Setting::Texts(texts(&[""]))),
-        ("values_strings", Setting::Texts(texts(&[""]))),
-        ("default_string", Setting::Text(String::new())),
-    ];
-    let empty = builder.node(ML, "LabelEncoder", &[&column], settings);
-    builder.concat(&[tokens, empty])
+    let empty = letters::emptied(builder, &column);
+    builder.concat(&[found, empty])
+}
+
+/// What a pattern finds in each text, along a new last dimension.
+pub(super) fn tokens(builder: &mut Builder, text: &Port, pattern: String) -> Port {
+    let settings = tokenizer(("tokenexp", Setting::Text(pattern)));
+    builder.node(MICROSOFT, "Tokenizer", &[text], settings)
 }
 
 fn tokenizer(cut: (&'static str, Setting)) -> Vec<(&'static str, Setting)> {
@@ -214,14 +209,27 @@ fn without(builder: &mut Builder, tokens: &Port, stop_words: &[String]) -> Port 
     builder.op("Where", &[&is_stop, &nothing, &moved])
 }
 
+/// Whether a text holds nothing but white space: then it is missing, as everywhere.
+fn is_blank(builder: &mut Builder, text: &Port) -> Port {
+    let flat = builder.reshape(text, &[-1]);
+    let found = runs(
+        builder,
+        &flat,
+        format!("{}+", class("[^", char::is_whitespace)),
+    );
+    let first = builder.ints(&[0]);
+    let first = builder.op_with("Gather", &[&found, &first], vec![("axis", Setting::Int(1))]);
+    is_empty(builder, &first)
+}
+
 /// Whether a text is empty. Texts can be compared only since version 19, but looked up always.
-fn is_empty(builder: &mut Builder, text: &Port) -> Port {
+pub(super) fn is_empty(builder: &mut Builder, text: &Port) -> Port {
     let marks = marked(builder, text, &[""], 1, 0);
     builder.cast(&marks, data_type::BOOL)
 }
 
 /// One number for the texts listed, another for the rest.
-fn marked<T: AsRef<str>>(
+pub(super) fn marked<T: AsRef<str>>(
     builder: &mut Builder,
     text: &Port,
     listed: &[T],
@@ -309,7 +317,7 @@ fn space_class_negated() -> String {
     })
 }
 
-fn class(open: &str, holds: impl Fn(char) -> bool) -> String {
+pub(super) fn class(open: &str, holds: impl Fn(char) -> bool) -> String {
     let mut class = open.to_owned();
     let mut run: Option<(char, char)> = None;
     let mut close = |run: Option<(char, char)>| {
