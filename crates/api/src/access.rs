@@ -274,6 +274,11 @@ impl Caller {
         self.scopes.touch(model)
     }
 
+    /// Whether a model is within the key's scopes in an environment.
+    pub fn sees_in(&self, model: &ModelName, environment: &Environment) -> bool {
+        self.scopes.cover(model, environment)
+    }
+
     fn must_change_password(&self) -> bool {
         matches!(&self.proof, Proof::Session(session) if session.person.must_change_password)
     }

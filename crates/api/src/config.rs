@@ -178,7 +178,7 @@ settings! {
 
     /// The record of every decision.
     ledger: Ledger {
-        /// The name of this replica; no two running ones may share it. Empty: `main` on SQLite, this machine's name on PostgreSQL.
+        /// The name of this replica; a second one that is started under it says so and ends. Empty: `main` on SQLite, this machine's name on PostgreSQL.
         lane: String = String::new(),
         /// The file with the master key that seals what was asked about people. Empty: `master.key` in the storage folder, made when new.
         master_key_file: PathBuf = PathBuf::new(),
@@ -210,6 +210,8 @@ settings! {
     limits: Limits {
         /// The largest request body.
         body_bytes_max: Bytes = Bytes(4 << 20),
+        /// How many bytes of bodies may wait in memory for the rest of them, all together, beyond the first 64 KiB of each. More are answered 503.
+        bodies_bytes_max: Bytes = Bytes(64 << 20),
         /// The largest bundle that may be registered over HTTP.
         bundle_bytes_max: Bytes = Bytes(512 << 20),
         /// Rows in one batch.

@@ -23,7 +23,7 @@ use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
     ResponseBuilder,
 };
-use utoipa::openapi::{LicenseBuilder, OpenApiVersion, SecurityRequirement};
+use utoipa::openapi::{LicenseBuilder, OpenApiVersion, SecurityRequirement, Tag};
 
 /// ReDoc's script, as npm has it (redoc 2.5.4), compressed.
 const REDOC: &[u8] = include_bytes!("../assets/redoc.standalone.js.gz");
@@ -85,7 +85,41 @@ pub fn finish(mut document: OpenApi, kits: &[Kit]) -> OpenApi {
             share(operation, access, Dialect::at(path));
         }
     }
+    document.tags = Some(tags(&mut document));
     document
+}
+
+/// The sections in the order in which a reader needs them: deciding first, what surrounds it after, kits last.
+const SECTIONS: [&str; 12] = [
+    "decisions",
+    "outcomes",
+    "deployments",
+    "registry",
+    "subjects",
+    "audit",
+    "inference",
+    "ml",
+    "keys",
+    "people",
+    "session",
+    "health",
+];
+
+fn tags(document: &mut OpenApi) -> Vec<Tag> {
+    let mut names: Vec<String> = Vec::new();
+    for item in document.paths.paths.values_mut() {
+        for (_, operation) in operations(item) {
+            for tag in operation.tags.iter().flatten() {
+                if !names.contains(tag) {
+                    names.push(tag.clone());
+                }
+            }
+        }
+    }
+    let place = |name: &String| SECTIONS.iter().position(|section| section == name);
+    // Stable, so that sections of kits stay in their own order, behind ours.
+    names.sort_by_key(|name| place(name).unwrap_or(SECTIONS.len()));
+    names.into_iter().map(Tag::new).collect()
 }
 
 /// Every operation of a path, by its method.

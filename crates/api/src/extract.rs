@@ -6,6 +6,7 @@
 
 use crate::access::{Access, Caller, Right};
 use crate::auth::basic;
+use crate::bodies::{self, Spent};
 use crate::house::House;
 use crate::limits::RouteClass;
 use crate::refusal::{Code, Refusal};
@@ -13,7 +14,7 @@ use crate::routes;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
-use axum::http::{Method, Request, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use ombud_core::nearest::nearest;
@@ -126,6 +127,7 @@ impl FromRequest<House> for Raw {
                     .hint("send `Content-Type: application/json`"),
             );
         }
+        refuse_packed(request.headers())?;
         let bytes_max = house.config.limits.body_bytes_max.0;
         read_body(request.into_body(), bytes_max).await.map(Raw)
     }
@@ -139,15 +141,35 @@ pub async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
             Code::TooLarge,
             format!("a body may have {bytes_max} bytes"),
         )),
+        Err(error) if Spent::is_behind(&*error) => {
+            Err(Refusal::new(Code::Busy, bodies::WORDS).retry_after(bodies::RETRY_AFTER))
+        }
         Err(_) => Err(Refusal::malformed("the body did not arrive whole")),
     }
 }
 
-/// Reads JSON, telling an unknown field with the nearest right name.
+/// Refuses a body that is packed, where nobody unpacks it.
+pub fn refuse_packed(headers: &HeaderMap) -> Result<(), Refusal> {
+    let coding = headers.get(header::CONTENT_ENCODING);
+    match coding.map(HeaderValue::as_bytes) {
+        None | Some(b"" | b"identity") => Ok(()),
+        Some(_) => {
+            let words = "a body with a Content-Encoding is not read here";
+            Err(Refusal::new(Code::UnsupportedMediaType, words).hint("send it as it is"))
+        }
+    }
+}
+
+/// Reads a JSON object, telling an unknown field with the nearest right name. What derives its reading from a struct would
+/// take a list of its fields' values too, by their order; nobody means that.
 pub fn read_json<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Refusal> {
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'[') {
+        return Err(Refusal::malformed("the body is a JSON object"));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         let text = error.to_string();
-        let refusal = Refusal::malformed(format!("the body cannot be read: {text}"));
+        let refusal = Refusal::malformed(format!("the body cannot be read: {}", in_words(&text)));
         match near_field(&text) {
             Some(near) => refusal.hint(format!("is it `{near}`?")),
             None => refusal,
@@ -212,6 +234,23 @@ fn is_json(request: &Request<Body>) -> bool {
     })
 }
 
+/// What serde says, without the names that the program has for its own types.
+fn in_words(text: &str) -> String {
+    const WHOLE: [&str; 8] = ["u8", "u16", "u32", "u64", "usize", "i32", "i64", "i8"];
+    let Some((said, rest)) = text.split_once("expected ") else {
+        return text.to_owned();
+    };
+    let end = rest.find(" at line ").unwrap_or(rest.len());
+    let (wanted, place) = rest.split_at(end);
+    let wanted = match wanted {
+        wanted if WHOLE.contains(&wanted) => "a whole number within its bounds",
+        "f32" | "f64" => "a number",
+        wanted if wanted.starts_with("struct ") => "an object",
+        wanted => wanted,
+    };
+    format!("{said}expected {wanted}{place}")
+}
+
 /// serde says "unknown field `inptu`, expected one of `input`, `subject`".
 fn near_field(text: &str) -> Option<String> {
     let mut quoted = text
@@ -240,5 +279,33 @@ mod tests {
     fn an_unknown_field_is_told_with_the_nearest_right_one() {
         let refusal = read_json::<Body>(br#"{"inptu": 1}"#).expect_err("wrong");
         assert_eq!(refusal.problem("r").hint.as_deref(), Some("is it `input`?"));
+    }
+
+    #[test]
+    fn a_refusal_names_no_type_of_the_program() {
+        let refusal = read_json::<Body>(br#"{"input": 300, "subject": 1}"#).expect_err("wrong");
+        let words = refusal.detail();
+        assert!(
+            words.contains("expected a whole number") && !words.contains("u8"),
+            "{words}"
+        );
+        let refusal = read_json::<Body>(b"3").expect_err("wrong");
+        assert!(refusal.detail().contains("expected an object"), "{refusal}");
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        let refusal = read_json::<Body>(b" [1, 2]").expect_err("a list of values");
+        assert_eq!(refusal.detail(), "the body is a JSON object");
+        assert!(read_json::<Body>(br#"{"input": 1, "subject": 2}"#).is_ok());
+    }
+
+    #[test]
+    fn a_packed_body_is_refused_where_nobody_unpacks_it() {
+        let mut headers = HeaderMap::new();
+        assert!(refuse_packed(&headers).is_ok());
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        let refused = refuse_packed(&headers).expect_err("packed");
+        assert_eq!(refused.code(), Code::UnsupportedMediaType);
     }
 }

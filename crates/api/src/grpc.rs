@@ -204,7 +204,8 @@ where
     F: Fn(Calling, M) -> A + Clone + Send + 'static,
     A: Future<Output = Result<R, Refusal>> + Send + 'static,
 {
-    let mut grpc = on_the_wire(&calling.house, Wire::<M>::default());
+    let wire = Wire::<M>::holding(request.extensions().get().cloned());
+    let mut grpc = on_the_wire(&calling.house, wire);
     let service = Once {
         calling,
         answer,

@@ -2,6 +2,7 @@
 
 use crate::access::Caller;
 use crate::auth::Auth;
+use crate::bodies::Bodies;
 use crate::config::Config;
 use crate::kit::Kit;
 use crate::limits::{Allowance, RateLimits, RouteClass};
@@ -68,6 +69,8 @@ pub struct Parts {
     pub turned_away: TurnedAway,
     /// What was handed in beside our own routes.
     pub kits: &'static [Kit],
+    /// What waits of bodies that are still arriving.
+    pub bodies: Bodies,
     /// Places for requests at work.
     pub places: Semaphore,
     /// Proxies that are believed.

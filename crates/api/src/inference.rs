@@ -226,10 +226,7 @@ fn questions<'f>(
 ) -> Result<(Plan<'f>, Questions), Refusal> {
     let plan = Plan::new(outputs, request)?;
     let rows_max = house.config.limits.rows_max;
-    let mut rows = Rows::read(found.warm.model.schema(), request, rows_max)?;
-    if let (Some(subject), true) = (request.text("subject")?, rows.subjects.is_empty()) {
-        rows.subjects = vec![Some(subject.to_owned()); rows.rows.len()];
-    }
+    let rows = Rows::read(found.warm.model.schema(), request, rows_max)?;
     let key = request.text("idempotency_key")?.map(str::to_owned);
     let questions = Questions {
         rows,

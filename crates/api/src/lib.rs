@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod bodies;
 pub mod config;
 pub mod dialect;
 pub mod docs;

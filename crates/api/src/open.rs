@@ -6,6 +6,7 @@
 use crate::auth::Auth;
 use crate::auth::issuers::{Issuers, IssuersError};
 use crate::auth::passwords::{PasswordError, random_password};
+use crate::bodies::Bodies;
 use crate::config::Config;
 use crate::house::{House, Parts};
 use crate::kit::Kit;
@@ -143,7 +144,7 @@ impl OpenError {
                 "check `ledger.master_key_file`, `ledger.signing_key_file` and the rights on them"
             }
             OpenError::Ledger(ombud_ledger::Error::LaneTaken { .. }) => {
-                "another ombud runs on this database; give each replica its own `ledger.lane`"
+                "another ombud runs on this database: stop that one, or give each replica its own `ledger.lane`"
             }
             OpenError::Ledger(_) | OpenError::Store(_) => {
                 "check `storage.database`; `ombud db status` tells what it finds"
@@ -232,6 +233,7 @@ pub async fn rooms_with(
     let config = config.clone();
     let (ledger, checkpoint_key) =
         blocking(move || open_ledger(&config, place.for_ledger(), lane, metrics)).await?;
+    ledger.claim(&tenant).await?;
     let options = Options {
         registry: registry.clone(),
         ledger: ledger.clone(),
@@ -324,6 +326,7 @@ pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<Hous
         traces,
         exporter: Mutex::new(exporter),
         turned_away: TurnedAway::default(),
+        bodies: Bodies::new(config.limits.bodies_bytes_max.0),
         places: Semaphore::new(config.limits.requests_max),
         trusted_proxies,
         store: rooms.store,
@@ -461,6 +464,27 @@ fn master_key_source(config: &Config, database: &Database) -> Result<SecretSourc
         SecretSource::generate_file(&path)?;
     }
     Ok(SecretSource::File(path))
+}
+
+/// Tells before a start what a start would find: keys that are gone while the ledger holds what they sealed.
+pub fn check_keys(config: &Config) -> Result<(), OpenError> {
+    let ledger = &config.ledger;
+    let is_elsewhere =
+        !ledger.master_key_variable.is_empty() || !ledger.master_key_command.is_empty();
+    let path = or_in(
+        &ledger.master_key_file,
+        &config.storage.folder,
+        MASTER_KEY_FILE,
+    );
+    if !is_elsewhere && !path.exists() && is_in_use(&place(config)?.for_ledger())? {
+        return Err(OpenError::MasterKeyGone { path });
+    }
+    let before = &ledger.master_key_before_file;
+    if !before.as_os_str().is_empty() && !before.exists() {
+        let path = before.clone();
+        return Err(OpenError::MasterKeyGone { path });
+    }
+    Ok(())
 }
 
 fn signing_key_source(config: &Config) -> Result<SecretSource, OpenError> {

@@ -268,6 +268,28 @@ impl Refusal {
         self.code().mlflow()
     }
 
+    /// The same, with a model called by another of its names.
+    pub fn renamed(mut self, ours: &str, theirs: &str) -> Self {
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let detail = &self.0.detail;
+        let mut told = String::with_capacity(detail.len());
+        let mut rest = detail.as_str();
+        while let Some(at) = rest.find(ours) {
+            let (before, after) = (&rest[..at], &rest[at + ours.len()..]);
+            let is_whole =
+                !before.ends_with(is_of_name) && !after.starts_with(is_of_name) && !ours.is_empty();
+            told.push_str(before);
+            told.push_str(if is_whole { theirs } else { ours });
+            rest = after;
+            if ours.is_empty() {
+                break;
+            }
+        }
+        told.push_str(rest);
+        self.0.detail = told;
+        self
+    }
+
     /// Says which row of several it is about, counted from 0.
     pub fn in_row(mut self, row: usize) -> Self {
         self.0.detail = format!("row {row}: {}", self.0.detail);
@@ -542,6 +564,16 @@ mod tests {
         let cause = std::io::Error::other("password of the database is hunter2");
         let refusal = Refusal::internal(&cause);
         assert!(!format!("{:?}", refusal.problem("r")).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_model_is_called_as_its_caller_calls_it() {
+        let refusal = Refusal::malformed("version 1 of iris_model is not iris_model_2; iris_model");
+        let told = refusal.renamed("iris_model", "Iris Model");
+        assert_eq!(
+            told.detail(),
+            "version 1 of Iris Model is not iris_model_2; Iris Model"
+        );
     }
 
     #[test]

@@ -284,6 +284,7 @@ pub fn router(house: House) -> Router {
     let routes = routes
         .merge(docs::router(document))
         .merge(mlflow::router())
+        .merge(oip::beyond::router())
         .merge(grpc::router(&house));
     surrounded(routes, house)
 }

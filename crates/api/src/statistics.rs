@@ -8,7 +8,7 @@ use crate::refusal::{Code, Refusal};
 use crate::time::now_us;
 use ombud_ledger::Tenant;
 use ombud_ops::warm::Warm;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -216,6 +216,39 @@ pub fn write_loads<'w>(text: &mut String, at_work: impl IntoIterator<Item = &'w 
             text,
             "{name}{{model=\"{model}\",version=\"{version}\"}} {seconds}"
         );
+    }
+}
+
+/// Writes how often shadows said what was answered, since each was put to work on this replica.
+pub fn write_shadows(text: &mut String, at_work: &[Arc<Warm>]) {
+    // One version may be at work in several environments, and is counted once.
+    let mut seen = BTreeSet::new();
+    let mut sums: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
+    for warm in at_work {
+        let counts = warm.counters.counts();
+        if counts.shadowed == 0 || !seen.insert(Arc::as_ptr(warm)) {
+            continue;
+        }
+        let place = (
+            warm.registered.model.to_string(),
+            warm.registered.version.to_string(),
+        );
+        let (same, other) = sums.entry(place).or_default();
+        *same += counts.shadowed.saturating_sub(counts.shadow_differs);
+        *other += counts.shadow_differs;
+    }
+    let name = "ombud_shadow_rows_total";
+    let _ = writeln!(
+        text,
+        "# HELP {name} Rows that a shadow saw, by whether its prediction was the one that was answered.\n# TYPE {name} counter"
+    );
+    for ((model, version), (same, other)) in sums {
+        for (agrees, rows) in [("same", same), ("other", other)] {
+            let _ = writeln!(
+                text,
+                "{name}{{model=\"{model}\",version=\"{version}\",prediction=\"{agrees}\"}} {rows}"
+            );
+        }
     }
 }
 

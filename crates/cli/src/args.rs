@@ -47,7 +47,7 @@ First steps:
   ombud deploy outcome models/outcome/latest
 
 Exit codes: 0 done, 1 our mistake or a disk or network in trouble, 2 a mistake in what was asked,
-3 a gate failed under `train --gates enforce`, 130 stopped with Ctrl-C.";
+3 a gate failed under `train --gates enforce`, 4 `audit verify` found a flaw, 130 stopped with Ctrl-C.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

@@ -24,7 +24,7 @@ pub mod verify;
 
 use crate::args::{Cli, Command};
 use crate::console::Console;
-use crate::failure::{Failure, GATES_FAILED};
+use crate::failure::{FLAWED, Failure, GATES_FAILED};
 use std::process::ExitCode;
 
 /// How a command ended that did what it was asked.
@@ -48,7 +48,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     match ended {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::GatesFailed) => ExitCode::from(GATES_FAILED),
-        Ok(Outcome::Flawed) => ExitCode::from(ombud_core::Class::Corrupt.exit_code()),
+        Ok(Outcome::Flawed) => ExitCode::from(FLAWED),
         Err(failure) => {
             console.fail(&failure);
             ExitCode::from(failure.exit_code())

@@ -24,6 +24,8 @@ use std::path::Path;
 
 /// The exit code when gates failed and were to be enforced.
 pub const GATES_FAILED: u8 = 3;
+/// The exit code when a ledger was verified and has a flaw: no mistake in what was asked.
+pub const FLAWED: u8 = 4;
 /// The exit code after Ctrl-C, as shells write it: 128 and the signal's number.
 pub const STOPPED: u8 = 130;
 
@@ -80,6 +82,11 @@ impl Failure {
                 Class::Forbidden,
                 message,
                 "check the rights on the file and its folder",
+            ),
+            io::ErrorKind::AlreadyExists => Failure::new(
+                Class::Conflict,
+                format!("{} exists already", path.display()),
+                "choose another name, or move the old one away first",
             ),
             io::ErrorKind::IsADirectory => Failure::invalid(message, "name a file, not a folder"),
             _ => Failure::new(
@@ -386,7 +393,9 @@ impl From<ConfigError> for Failure {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
-        Failure::new(error.class(), chain(&error), error.hint())
+        let words = chain(&error);
+        let hint = disk_hint(&words).unwrap_or(error.hint());
+        Failure::new(error.class(), words, hint)
     }
 }
 
@@ -405,13 +414,25 @@ impl From<ListenError> for Failure {
 
 impl From<ombud_ops::Error> for Failure {
     fn from(error: ombud_ops::Error) -> Self {
+        use ombud_ops::DeployError;
+        let error = match error {
+            ombud_ops::Error::Store(error) => return error.into(),
+            ombud_ops::Error::Registry(error) => return error.into(),
+            ombud_ops::Error::Ledger(error) => return error.into(),
+            error => error,
+        };
         let hint = match &error {
-            ombud_ops::Error::Deploy(ombud_ops::DeployError::GateFailed { .. }) => {
+            ombud_ops::Error::Deploy(DeployError::GateFailed { .. }) => {
                 "train a better version, or overrule the gate with --force --reason WHY"
             }
-            ombud_ops::Error::Store(_) | ombud_ops::Error::NotDeployed { .. } => {
-                "see `ombud models` and `ombud deployments`"
+            ombud_ops::Error::Deploy(DeployError::NeverServed { .. }) => {
+                "`ombud deploy` puts it to work there, through its gates"
             }
+            ombud_ops::Error::Deploy(DeployError::Percent { .. }) => {
+                "write it like --canary 10; without --canary everybody is answered by it"
+            }
+            ombud_ops::Error::Deploy(DeployError::Reason) => "say why with --reason",
+            ombud_ops::Error::NotDeployed { .. } => "see `ombud models` and `ombud deployments`",
             _ => "see `ombud deployments`",
         };
         Failure::new(error.class(), chain(&error), hint)
@@ -433,11 +454,23 @@ impl From<ombud_store::registry::RegistryError> for Failure {
 
 impl From<ombud_ledger::Error> for Failure {
     fn from(error: ombud_ledger::Error) -> Self {
-        Failure::new(
-            error.class(),
-            chain(&error),
-            "check `storage.database`; `ombud db status` tells what it finds",
-        )
+        let words = chain(&error);
+        let hint = disk_hint(&words)
+            .unwrap_or("check `storage.database`; `ombud db status` tells what it finds");
+        Failure::new(error.class(), words, hint)
+    }
+}
+
+/// What to do about a disk that takes nothing, by what the database or the system says of it.
+fn disk_hint(words: &str) -> Option<&'static str> {
+    let words = words.to_ascii_lowercase();
+    let says = |any: &[&str]| any.iter().any(|part| words.contains(part));
+    if says(&["disk is full", "no space left"]) {
+        Some("the disk is full: make room on it, then try again")
+    } else if says(&["readonly", "read-only"]) {
+        Some("the disk or the file is read-only: put the storage folder where it can be written")
+    } else {
+        None
     }
 }
 
@@ -453,7 +486,8 @@ impl From<ombud_store::Error> for Failure {
             }
             Class::Invalid | Class::TooLarge => "mend it and try again",
             Class::Conflict => "look at how it is now, then decide again",
-            _ => "check `storage.database`; `ombud db status` tells what it finds",
+            _ => disk_hint(&chain(&error))
+                .unwrap_or("check `storage.database`; `ombud db status` tells what it finds"),
         };
         Failure::new(error.class(), chain(&error), hint)
     }

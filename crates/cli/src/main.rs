@@ -2,7 +2,7 @@
 //!
 //! A command is a file in [`commands`]: it resolves settings, calls a room, and prints. Data goes to standard output and
 //! everything else to standard error; with `--json` there is exactly one JSON object on standard output, whatever
-//! happens. Exit codes say whose mistake it was: 2 the caller's, 1 ours, 3 a gate that was to be enforced.
+//! happens. Exit codes say whose mistake it was: 2 the caller's, 1 ours, 3 a gate that was to be enforced, 4 a ledger with a flaw.
 
 mod args;
 mod bundles;

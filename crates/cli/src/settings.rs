@@ -118,15 +118,41 @@ pub fn act(reason: &str) -> Act {
 
 /// The name of whoever sits at this terminal, for the record.
 pub fn principal() -> String {
-    let user = std::env::var("USER")
-        .or_else(|_| std::env::var("LOGNAME"))
-        .unwrap_or_else(|_| "somebody".to_owned());
-    let plain: String = user
+    format!("terminal:{}", user())
+}
+
+/// Whom the system runs this for. What the environment says of it anybody could have written there.
+#[cfg(unix)]
+fn user() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    let known = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    user_of(uid, &known)
+}
+
+#[cfg(not(unix))]
+fn user() -> String {
+    "somebody".to_owned()
+}
+
+/// The name that a list of users (`name:password:uid:…`) has for a number.
+#[cfg(unix)]
+fn user_of(uid: u32, known: &str) -> String {
+    let named = known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let number: u32 = fields.nth(1)?.parse().ok()?;
+        (number == uid && !name.is_empty()).then_some(name)
+    });
+    let plain: String = named
+        .unwrap_or_default()
         .chars()
         .filter(|c| !c.is_control() && !c.is_whitespace())
         .take(80)
         .collect();
-    format!("terminal:{plain}")
+    match plain.as_str() {
+        "" => format!("uid {uid}"),
+        _ => plain,
+    }
 }
 
 /// Who asks, as the rooms below record it.
@@ -189,4 +215,17 @@ async fn open_on_a_free_lane(config: &Config) -> Result<Rooms, OpenError> {
         }
     }
     Err(taken.unwrap_or(OpenError::Ledger(ombud_ledger::Error::Closed)))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sits_here_is_whom_the_system_knows() {
+        let known = "root:x:0:0:root:/root:/bin/sh\nana:x:1000:1000::/home/ana:/bin/sh\n";
+        assert_eq!(user_of(1000, known), "ana");
+        assert_eq!(user_of(1001, known), "uid 1001");
+        assert_eq!(user_of(0, ""), "uid 0");
+    }
 }

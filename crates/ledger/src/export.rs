@@ -487,6 +487,7 @@ impl<'a> Verifier<'a> {
             };
             let signed_until = marks.iter().map(|mark| mark.sequence).max();
             let walk = Walk::new(&lane.tenant, &lane.lane, start, marks);
+            self.report.is_known = true;
             self.lanes.push(LaneState {
                 tenant: lane.tenant.clone(),
                 lane: lane.lane.clone(),
@@ -534,6 +535,7 @@ impl<'a> Verifier<'a> {
             self.report
                 .blame(Place::Ledger, Flaw::Unreadable { line, why });
         }
+        self.report.know_whatever_is_wrong(self.options);
         Ok(self.report)
     }
 }

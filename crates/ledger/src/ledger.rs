@@ -223,6 +223,13 @@ impl Ledger {
         })
     }
 
+    /// Takes this replica's lane, so that a process that finds another one on it says so when it starts and not at its first
+    /// record.
+    pub async fn claim(&self, tenant: &Tenant) -> Result<(), Error> {
+        let tenant = tenant.clone();
+        self.ask(|reply| Job::Claim { tenant, reply }).await
+    }
+
     /// Records one entry; answers when it is durable.
     pub async fn append(&self, tenant: &Tenant, entry: Entry) -> Result<Recorded, Error> {
         let recorded = self.submit(tenant, vec![entry])?.await?;

@@ -88,6 +88,8 @@ pub(crate) trait Writing {
         tenant: &Tenant,
         fresh: &mut dyn FnMut() -> Option<Wrapped>,
     ) -> Result<Option<Wrapped>>;
+    /// Takes a lane for as long as this connection lives, without making it; whether no other process had it.
+    fn claim(&mut self, tenant: &Tenant, name: &LaneName) -> Result<bool>;
     /// The lane's number and last record, made when new; `None` when another process writes it.
     fn lane(&mut self, tenant: &Tenant, name: &LaneName) -> Result<Option<(i64, Option<Head>)>>;
     /// The living keys of slots.

@@ -46,8 +46,12 @@ pub struct Report {
     pub lanes: Vec<LaneReport>,
     /// Checkpoints that are right.
     pub checkpoints: u64,
+    /// Copies of checkpoints, kept elsewhere, that were held against the ledger.
+    pub copies: u64,
     /// Records that are right.
     pub records: u64,
+    /// Whether what was asked about is there: some lane or checkpoint of the tenant and the lane that were named.
+    pub is_known: bool,
     /// The first flaw of each lane and of each tenant's checkpoints.
     pub faults: Vec<Fault>,
 }
@@ -91,6 +95,13 @@ impl Report {
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
         self.faults.is_empty()
+    }
+
+    /// A lane that is not there and should be is known too, and so is a tenant whose checkpoints alone are there.
+    pub(crate) fn know_whatever_is_wrong(&mut self, options: &VerifyOptions) {
+        self.is_known |= !self.faults.is_empty();
+        self.is_known |= options.lane.is_none() && self.checkpoints > 0;
+        self.is_known |= options.lane.is_none() && options.tenant.is_none();
     }
 
     pub(crate) fn blame(&mut self, place: Place, flaw: Flaw) {
@@ -142,11 +153,13 @@ impl Reader {
         let lanes = self.with(|tables| tables.lanes())?;
         for lane in lanes {
             if options.wants(lane.tenant.as_str(), lane.name.as_str()) {
+                report.is_known = true;
                 let marks = marks.of(lane.tenant.as_str(), lane.name.as_str());
                 self.verify_lane(&lane, options.since_us, marks, &mut report)?;
             }
         }
         marks.blame_the_rest(options, &mut report);
+        report.know_whatever_is_wrong(options);
         if options.tenant.is_none() && options.lane.is_none() {
             self.look_for_foreign(&mut report)?;
         }
@@ -425,6 +438,7 @@ impl Copies {
         for signed in &options.copies {
             match signed.verify(&options.trusted) {
                 Ok(checkpoint) if options.wants_tenant(checkpoint.tenant.as_str()) => {
+                    report.copies += 1;
                     copies.insert(
                         (checkpoint.tenant.to_string(), checkpoint.number),
                         signed.clone(),

@@ -60,6 +60,10 @@ pub(crate) enum Job {
         time_us: i64,
         reply: Reply<SignedCheckpoint>,
     },
+    Claim {
+        tenant: Tenant,
+        reply: Reply<()>,
+    },
     Close,
 }
 
@@ -174,6 +178,9 @@ impl Writer {
                     reply,
                 } => {
                     let _ = reply.send(self.checkpoint(&tenant, time_us));
+                }
+                Job::Claim { tenant, reply } => {
+                    let _ = reply.send(self.claim(&tenant));
                 }
                 Job::Close => self.jobs.close(),
             }
@@ -576,6 +583,17 @@ impl Writer {
             })?;
         }
         Ok(signed)
+    }
+
+    fn claim(&mut self, tenant: &Tenant) -> Result<(), Error> {
+        self.in_transaction(|writer| {
+            let lane = &writer.equipment.lane;
+            if writer.tables.claim(tenant, lane)? {
+                return Ok(());
+            }
+            let (tenant, lane) = (tenant.clone(), lane.clone());
+            Err(Error::LaneTaken { tenant, lane }.into())
+        })
     }
 
     /// Runs an act in a transaction of its own, once more when another process got in between.

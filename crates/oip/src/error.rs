@@ -7,8 +7,14 @@ use ombud_core::Class;
 pub enum Error {
     #[error("the request cannot be read: {0}")]
     Json(String),
+    #[error("the table cannot be read: {0}")]
+    Csv(String),
+    #[error("the body is a JSON object")]
+    NoObject,
     #[error("the request has no inputs")]
     NoInputs,
+    #[error("the request has no rows")]
+    NoRows,
     #[error("the header Inference-Header-Content-Length says {came}, the body has {length} bytes")]
     HeaderLength { came: usize, length: usize },
     #[error(
@@ -69,7 +75,7 @@ pub enum Error {
         expected: String,
         came: Vec<u64>,
     },
-    #[error("{0:?} is no content type that is read here: np, pd, str, base64 or datetime")]
+    #[error("{0} is no content type that is read here: np, pd, str, base64 or datetime")]
     ContentType(String),
     #[error("{parameter} is {came}, which is not {allowed}")]
     Parameter {
@@ -77,11 +83,20 @@ pub enum Error {
         came: String,
         allowed: &'static str,
     },
+    #[error("no parameter is called {came:?}; is it {nearest:?}?")]
+    UnknownParameter { came: String, nearest: String },
+    #[error("{one} and {other} name different people in row {row}")]
+    Subjects {
+        one: String,
+        other: String,
+        /// From 0.
+        row: usize,
+    },
     #[error("{tensor:?} names a region of shared memory; send its bytes in the request")]
     SharedMemory { tensor: String },
     #[error("a raw request needs a model with one input; this one has {0}")]
     RawInputs(usize),
-    #[error("{rows} rows at once; at most {rows_max}")]
+    #[error("{rows} rows at once; at most {rows_max} (`limits.rows_max`)")]
     TooManyRows { rows: u64, rows_max: u64 },
 }
 
@@ -94,7 +109,10 @@ impl Error {
         match self {
             Error::TooManyRows { .. } => Class::TooLarge,
             Error::Json(_)
+            | Error::Csv(_)
+            | Error::NoObject
             | Error::NoInputs
+            | Error::NoRows
             | Error::HeaderLength { .. }
             | Error::Datatype(_)
             | Error::Elements { .. }
@@ -112,6 +130,8 @@ impl Error {
             | Error::Width { .. }
             | Error::ContentType(_)
             | Error::Parameter { .. }
+            | Error::UnknownParameter { .. }
+            | Error::Subjects { .. }
             | Error::SharedMemory { .. }
             | Error::RawInputs(_) => Class::Invalid,
         }

@@ -94,6 +94,16 @@ pub fn without_nan(json: &[u8]) -> Option<Vec<u8>> {
     Some(mended)
 }
 
+/// Refuses a list where an object is needed: what derives its reading from a struct would take the list's values by the order
+/// of the fields, and nobody means that.
+pub fn refuse_list(json: &[u8]) -> Result<()> {
+    let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
+    match first {
+        Some(b'[') => Err(Error::NoObject),
+        _ => Ok(()),
+    }
+}
+
 type Json<T> = std::result::Result<T, serde_json::Error>;
 
 /// An element by what JSON says it is; `None` when it cannot be one.

@@ -12,6 +12,7 @@ use crate::messages::{
 use crate::model::Slot;
 use crate::tensor::{Data, Datatype, Parameters, Tensor};
 use bytes::Bytes;
+use ombud_core::nearest::nearest;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -41,6 +42,21 @@ pub struct Wanted {
 /// What a model's repository is told in parameters: a region of shared memory is read by nobody here.
 const SHARED_MEMORY: &str = "shared_memory_region";
 const BINARY_SIZE: &str = "binary_data_size";
+/// Parameters of a request that are read here.
+const OURS: [&str; 4] = [
+    "environment",
+    "subject",
+    "idempotency_key",
+    "binary_data_output",
+];
+/// Names that the protocol, Triton or MLServer give, which are no mistake of spelling.
+const OF_OTHERS: [&str; 5] = [
+    "content_type",
+    "binary_data",
+    "binary_data_size",
+    "triton_enable_empty_final_response",
+    "headers",
+];
 
 impl Request {
     /// Reads a body. With binary tensors, the header tells how long the JSON before them is.
@@ -53,6 +69,7 @@ impl Request {
             });
         }
         let plain = &body[..length];
+        json::refuse_list(plain)?;
         let mended;
         let header: RequestJson<'_> = match serde_json::from_slice(plain) {
             Ok(header) => header,
@@ -162,6 +179,7 @@ impl Request {
     }
 
     fn checked(self) -> Result<Self> {
+        refuse_near_misses(self.parameters.keys())?;
         if self.inputs.is_empty() {
             return Err(Error::NoInputs);
         }
@@ -177,6 +195,23 @@ impl Request {
         }
         Ok(self)
     }
+}
+
+/// Refuses a parameter that is nearly one of ours. Others are passed over, as the protocol wants; but one that was meant for
+/// us and misspelt would be answered from another environment, or about nobody.
+pub fn refuse_near_misses<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<()> {
+    for came in names.into_iter().map(String::as_str) {
+        if OURS.contains(&came) || OF_OTHERS.contains(&came) {
+            continue;
+        }
+        if let Some(near) = nearest(came, OURS) {
+            return Err(Error::UnknownParameter {
+                came: came.chars().take(80).collect(),
+                nearest: near.to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Parameters of gRPC as values.
@@ -415,6 +450,33 @@ mod tests {
         assert!(matches!(said(huge, &[]), Error::Shape { .. }));
         let header = Request::from_body(&Bytes::from_static(b"{}"), Some(9));
         assert!(matches!(header, Err(Error::HeaderLength { .. })));
+    }
+
+    #[test]
+    fn a_list_is_no_request_and_a_misspelt_parameter_is_not_passed_over() {
+        let said = |json: &str| {
+            let (body, length) = body(json, &[]);
+            Request::from_body(&body, length)
+        };
+        let input = r#"{"name":"a","shape":[1],"datatype":"FP32","data":[1]}"#;
+        let list = format!(r#" ["7",{{}},[{input}],[]]"#);
+        assert!(matches!(said(&list), Err(Error::NoObject)));
+        let with = |name: &str| {
+            said(&format!(
+                r#"{{"parameters":{{"{name}":"x"}},"inputs":[{input}]}}"#
+            ))
+        };
+        let refused = with("enviroment").expect_err("misspelt").to_string();
+        assert!(refused.contains("is it \"environment\"?"), "{refused}");
+        for passed in [
+            "environment",
+            "priority",
+            "headers",
+            "binary_data",
+            "temperature",
+        ] {
+            assert!(with(passed).is_ok(), "{passed}");
+        }
     }
 
     #[test]

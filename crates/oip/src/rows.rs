@@ -67,12 +67,7 @@ impl Rows {
             rows: (0..rows)
                 .map(|row| writer.row(row))
                 .collect::<Result<_>>()?,
-            subjects: match subjects.first() {
-                Some(tensor) => (0..rows)
-                    .map(|row| subject(tensor, row))
-                    .collect::<Result<_>>()?,
-                None => Vec::new(),
-            },
+            subjects: subjects_of(request, &subjects, rows)?,
         })
     }
 }
@@ -105,7 +100,7 @@ fn row_count(request: &Request, rows_max: usize) -> Result<usize> {
     }
     let rows = counted.ok_or(Error::NoInputs)?;
     if rows == 0 {
-        return Err(Error::NoInputs);
+        return Err(Error::NoRows);
     }
     let rows_max = rows_max as u64;
     if rows > rows_max {
@@ -214,6 +209,39 @@ fn content_type(parameters: &crate::tensor::Parameters) -> Result<()> {
             other.to_string().chars().take(40).collect(),
         )),
     }
+}
+
+/// Whom each row is about, as tensors and the parameter say it; empty when nobody does. They may say it twice and must not
+/// contradict each other: which of two people a decision is about is not ours to choose.
+fn subjects_of(request: &Request, tensors: &[&Tensor], rows: usize) -> Result<Vec<Option<String>>> {
+    let parameter = request.text(SUBJECT)?;
+    if tensors.is_empty() && parameter.is_none() {
+        return Ok(Vec::new());
+    }
+    let of_row = |row: usize| {
+        let mut said: Option<(String, String)> = None;
+        let of_tensors = tensors.iter().map(|tensor| {
+            let source = format!("the tensor {:?}", tensor.name);
+            Ok(subject(tensor, row)?.map(|person| (source, person)))
+        });
+        let of_parameter =
+            parameter.map(|person| ("the parameter \"subject\"".to_owned(), person.to_owned()));
+        for next in of_tensors.chain(std::iter::once(Ok(of_parameter))) {
+            let Some((other, person)) = next? else {
+                continue;
+            };
+            match &said {
+                Some((one, before)) if *before != person => {
+                    let one = one.clone();
+                    return Err(Error::Subjects { one, other, row });
+                }
+                Some(_) => {}
+                None => said = Some((other, person)),
+            }
+        }
+        Ok(said.map(|(_, person)| person))
+    };
+    (0..rows).map(of_row).collect()
 }
 
 fn subject(tensor: &Tensor, row: usize) -> Result<Option<String>> {
@@ -455,7 +483,46 @@ mod tests {
         );
         assert!(text.contains("at most 10"), "{text}");
         let image = r#"[{"name":"age","shape":[1],"datatype":"FP32","parameters":{"content_type":"image"},"data":[1]}]"#;
-        assert!(said(&schema(), image).contains("content type"));
+        let text = said(&schema(), image);
+        assert!(text.starts_with("\"image\" is no content type"), "{text}");
+        let empty = r#"[{"name":"age","shape":[0,1],"datatype":"FP32","data":[]}]"#;
+        assert_eq!(said(&schema(), empty), "the request has no rows");
+    }
+
+    #[test]
+    fn two_who_say_whom_a_row_is_about_must_agree() {
+        let age = r#"{"name":"age","shape":[2],"datatype":"FP32","data":[1,2]}"#;
+        let who = |name: &str, people: &str| {
+            format!(r#"{{"name":"{name}","shape":[2],"datatype":"BYTES","data":{people}}}"#)
+        };
+        let read = |inputs: &[String], parameters: &str| {
+            let body = format!(
+                r#"{{"inputs":[{age},{}],"parameters":{parameters}}}"#,
+                inputs.join(",")
+            );
+            let request = Request::from_body(&Bytes::from(body), None)?;
+            Rows::read(&schema(), &request, 10).map(|rows| rows.subjects)
+        };
+        let person = |name: &str| Some(name.to_owned());
+        let (one, same) = (
+            who("member", r#"["a","b"]"#),
+            who("subject", r#"["a",null]"#),
+        );
+        assert_eq!(
+            read(&[one.clone(), same], "{}").expect("they agree"),
+            [person("a"), person("b")]
+        );
+        let refused = read(&[one.clone(), who("subject", r#"["a","c"]"#)], "{}")
+            .expect_err("they do not")
+            .to_string();
+        assert_eq!(
+            refused,
+            "the tensor \"member\" and the tensor \"subject\" name different people in row 1"
+        );
+        let refused = read(&[one], r#"{"subject":"a"}"#)
+            .expect_err("nor these")
+            .to_string();
+        assert!(refused.contains("the parameter \"subject\""), "{refused}");
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! order of the features. A name that is no feature goes through as it came, and the model's own parser judges it.
 
 use crate::error::{Error, Result};
-use crate::json::without_nan;
-use ombud_core::schema::Schema;
+use crate::json::{refuse_list, without_nan};
+use ombud_core::schema::{Kind, Schema};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -49,6 +49,7 @@ type Record<'a> = BTreeMap<String, &'a RawValue>;
 impl Scoring {
     /// Reads a body under a schema, at most `rows_max` rows.
     pub fn read(schema: &Schema, body: &[u8], rows_max: usize) -> Result<Self> {
+        refuse_list(body)?;
         let mended;
         let body: BodyJson<'_> = match serde_json::from_slice(body) {
             Ok(body) => body,
@@ -57,6 +58,7 @@ impl Scoring {
                 serde_json::from_slice(&mended).map_err(json)?
             }
         };
+        body.refuse_two()?;
         let mut is_by_column = false;
         let rows = match body {
             BodyJson {
@@ -100,7 +102,7 @@ impl Scoring {
             }
         };
         if rows.is_empty() {
-            return Err(Error::NoInputs);
+            return Err(Error::NoRows);
         }
         if rows.len() > rows_max {
             return Err(Error::TooManyRows {
@@ -113,6 +115,88 @@ impl Scoring {
             parameters: body.params.unwrap_or_default(),
             is_by_column,
         })
+    }
+}
+
+impl Scoring {
+    /// Reads a table with the columns' names in its first line, at most `rows_max` rows. As pandas reads it for MLflow's scoring
+    /// server, a cell that is empty is missing; what a feature of numbers has is a number when it reads as one.
+    pub fn read_csv(schema: &Schema, body: &[u8], rows_max: usize) -> Result<Self> {
+        let wrong = |error: csv::Error| Error::Csv(error.to_string());
+        let mut reader = csv::Reader::from_reader(body);
+        let columns: Vec<String> = reader
+            .headers()
+            .map_err(wrong)?
+            .iter()
+            .map(str::to_owned)
+            .collect();
+        let is_number: Vec<bool> = columns
+            .iter()
+            .map(|column| {
+                let feature = schema.position(column).map(|at| &schema.features()[at]);
+                feature.is_some_and(|feature| matches!(feature.kind, Kind::Number { .. }))
+            })
+            .collect();
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            let record = record.map_err(wrong)?;
+            if rows.len() == rows_max {
+                return Err(Error::TooManyRows {
+                    rows: rows_max as u64 + 1,
+                    rows_max: rows_max as u64,
+                });
+            }
+            let cells: Vec<String> = record
+                .iter()
+                .zip(&is_number)
+                .map(|(cell, is_number)| as_json(cell, *is_number))
+                .collect();
+            let names = columns.iter().map(String::as_str);
+            rows.push(write(schema, names.zip(cells.iter().map(String::as_str)))?);
+        }
+        if rows.is_empty() {
+            return Err(Error::NoRows);
+        }
+        Ok(Scoring {
+            rows,
+            parameters: Map::new(),
+            is_by_column: false,
+        })
+    }
+}
+
+fn as_json(cell: &str, is_number: bool) -> String {
+    let trimmed = cell.trim();
+    let number = || trimmed.parse::<f64>().ok();
+    let value = match number().filter(|_| is_number) {
+        _ if trimmed.is_empty() => Value::Null,
+        Some(number) if number.is_nan() => Value::Null,
+        // The digits as they came, unless JSON writes them in another way.
+        Some(_) if serde_json::from_str::<serde_json::Number>(trimmed).is_ok() => {
+            return trimmed.to_owned();
+        }
+        Some(number) if number.is_finite() => Value::from(number),
+        _ => Value::from(cell),
+    };
+    value.to_string()
+}
+
+impl BodyJson<'_> {
+    /// Rows come in one form: of two, one would be passed over without a word.
+    fn refuse_two(&self) -> Result<()> {
+        let forms = [
+            ("dataframe_split", self.dataframe_split.is_some()),
+            ("dataframe_records", self.dataframe_records.is_some()),
+            ("instances", self.instances.is_some()),
+            ("inputs", self.inputs.is_some()),
+        ];
+        let mut came = forms.iter().filter(|(_, came)| *came);
+        match (came.next(), came.next()) {
+            (Some((one, _)), Some((other, _))) => Err(Error::Json(format!(
+                "`{one}` and `{other}` came together; send the rows in one of them"
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -278,11 +362,41 @@ mod tests {
         }
     }
 
+    /// As pandas 2.3 reads the same text (`read_csv`), but for the class, which stays a text here.
+    #[test]
+    fn a_table_of_text_means_the_same_rows() {
+        let features = vec![
+            Feature::new("age", Kind::number()),
+            Feature::new("site", Kind::Text),
+        ];
+        let schema = Schema::new(features, Columns::default()).expect("a schema");
+        let read = |text: &str| Scoring::read_csv(&schema, text.as_bytes(), 3);
+        let rows = read("site,age\n\"a,\"\"b\",+1.50\n3,\nx,nan\n").expect("rows");
+        let rows: Vec<String> = rows
+            .rows
+            .into_iter()
+            .map(|row| String::from_utf8(row).expect("text"))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                r#"{"age":1.5,"site":"a,\"b"}"#,
+                r#"{"age":null,"site":"3"}"#,
+                r#"{"age":null,"site":"x"}"#,
+            ]
+        );
+        for wrong in ["", "age,site\n", "age,site\n1\n", "age\n1\n2\n3\n4\n"] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
     #[test]
     fn what_is_no_table_is_refused() {
         for body in [
             "{}",
             r#"{"instances":[]}"#,
+            r#"[null,null,[[1,"x"]]]"#,
+            r#"{"instances":[[1,"x"]],"inputs":[[1,"x"]]}"#,
             r#"{"instances":[[1]]}"#,
             r#"{"inputs":{"age":[1],"q1":[]}}"#,
             r#"{"instances":[[1,"x"],[1,"x"],[1,"x"],[1,"x"]]}"#,

@@ -40,8 +40,10 @@ pub struct Situation<'a> {
     pub environment: &'a Environment,
     /// The deployment, when there is one.
     pub now: Option<&'a Deployment>,
-    /// The gates of the version that the order would put to work.
+    /// The gates of the version that the order would put to work, judged again ([`crate::gates`]).
     pub gates: &'a [GateResult],
+    /// Whether the version that a rollback names answered here before; what was before the last change always did.
+    pub has_served: bool,
     pub force: Option<&'a Force>,
     /// Why, in a person's words.
     pub reason: &'a str,
@@ -93,6 +95,14 @@ pub enum DeployError {
     NothingToPromote,
     #[error("there is no version before")]
     NothingBefore,
+    #[error(
+        "version {version} of {model} never answered in {environment}, so nothing can go back to it"
+    )]
+    NeverServed {
+        model: ModelName,
+        version: Version,
+        environment: Environment,
+    },
     #[error("version {version} answers everybody already")]
     AlreadyThere { version: Version },
     #[error("a canary takes from 1 to 99 percent, not {percent}")]
@@ -108,6 +118,7 @@ impl DeployError {
             DeployError::GateFailed { .. }
             | DeployError::CanaryRuns { .. }
             | DeployError::AlreadyThere { .. }
+            | DeployError::NeverServed { .. }
             | DeployError::NothingBefore
             | DeployError::NothingToPromote => Class::Conflict,
             DeployError::OnlyAdmin => Class::Forbidden,
@@ -131,7 +142,7 @@ impl Force {
 }
 
 impl Order {
-    /// The version that the order newly puts to work, whose gates count. Going back is always allowed.
+    /// The version that the order newly puts to work, whose gates count. Going back to what answered here is always allowed.
     pub fn candidate(&self, now: Option<&Deployment>) -> Option<Version> {
         match self {
             Order::Deploy { version } | Order::Canary { version, .. } => Some(*version),
@@ -158,7 +169,7 @@ pub fn decide(situation: &Situation<'_>, order: &Order) -> Result<Change, Deploy
         Order::Promote => ("promote", promote(deployed(situation, "promote")?)?),
         Order::Rollback { to } => {
             let now = deployed(situation, "roll back")?;
-            ("rollback", rollback(now, *to)?)
+            ("rollback", rollback(situation, now, *to)?)
         }
         Order::Record { .. } => ("record", deployed(situation, "change")?.traffic.clone()),
     };
@@ -287,11 +298,27 @@ fn promote(now: &Deployment) -> Result<Traffic, DeployError> {
     replace(now, version)
 }
 
-fn rollback(now: &Deployment, to: Option<Version>) -> Result<Traffic, DeployError> {
+fn rollback(
+    situation: &Situation<'_>,
+    now: &Deployment,
+    to: Option<Version>,
+) -> Result<Traffic, DeployError> {
     let traffic = &now.traffic;
+    let answered = |version: Version| {
+        let mut shares = traffic.active().iter().chain(traffic.previous());
+        situation.has_served || shares.any(|share| share.version == version)
+    };
     let target = match to {
         Some(version) if answers_all(traffic.active(), version) => {
             return Err(DeployError::AlreadyThere { version });
+        }
+        // A version that only was a shadow, or nothing yet, would pass its gates by without a word.
+        Some(version) if !answered(version) => {
+            return Err(DeployError::NeverServed {
+                model: situation.model.clone(),
+                version,
+                environment: situation.environment.clone(),
+            });
         }
         Some(version) => all(version),
         None if traffic.previous().is_empty() => return Err(DeployError::NothingBefore),
@@ -442,6 +469,8 @@ mod tests {
             environment: &Environment::production(),
             now: now.as_ref(),
             gates,
+            // Version 1 answered here once.
+            has_served: ordered.ends_with(" 1"),
             force,
             reason: "because",
         };
@@ -537,6 +566,16 @@ mod tests {
         check("3:100 | 2:100", "rollback 1", "v1 100% | before v3 100%");
         check("1:100", "rollback", "there is no version before");
         check("2:100 || 1", "rollback 1", "v1 100% | before v2 100%");
+    }
+
+    #[test]
+    fn nothing_goes_back_to_what_never_answered() {
+        let refused =
+            "version 4 of claims never answered in production, so nothing can go back to it";
+        check("3:100 | 2:100", "rollback 4", refused);
+        check("3:100 | 2:100 | 4", "rollback 4", refused);
+        check("3:100 | 2:100", "rollback 2", "v2 100% | before v3 100%");
+        check("3:90 4:10 | 3:100", "rollback 4", "v4 100% | before");
     }
 
     #[test]

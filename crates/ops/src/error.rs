@@ -23,7 +23,7 @@ pub enum Error {
     },
     #[error("the input cannot be accepted")]
     Refused(#[source] Refusal),
-    #[error("{rows} rows at once; at most {rows_max}")]
+    #[error("{rows} rows at once; at most {rows_max} (`limits.rows_max`)")]
     TooManyRows { rows: usize, rows_max: usize },
     #[error("row {row}")]
     Row {
@@ -97,9 +97,14 @@ impl Error {
             Error::Row { source, .. } => source.class(),
             Error::Busy { .. } => Class::Unavailable,
             Error::NoAnswer | Error::Interrupted => Class::Internal,
-            Error::Unreadable { .. } | Error::SelfTest { .. } => Class::Corrupt,
+            Error::Unreadable { .. } => Class::Corrupt,
+            // Its bytes are those that were registered, so whoever made them is asked and not our disk.
+            Error::SelfTest { .. } => Class::Unsupported,
             Error::Deploy(source) => source.class(),
-            Error::Load { source, .. } => source.class(),
+            Error::Load { source, .. } => match source.class() {
+                Class::Corrupt => Class::Unsupported,
+                class => class,
+            },
             Error::Store(source) => source.class(),
             Error::Registry(source) => source.class(),
             Error::Ledger(source) => source.class(),

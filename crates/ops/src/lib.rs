@@ -1,6 +1,6 @@
 //! What the house does with models once they are trained: puts them to work, and answers with them.
 //!
-//! A deployment is changed in two steps: [`deploy`] decides, purely, what the new state is and why; [`perform`] warms what
+//! A deployment is changed in two steps: [`deploy`] decides, purely, what the new state is and why ([`gates`] judges a version's gates again); [`perform`] warms what
 //! it needs, writes it down and puts it to work. A question goes one way: [`routing`] finds the version, [`decide`] asks the
 //! cache or the engine, records, and answers. [`adopt`] makes bundles of what MLflow's clients register, [`history`] keeps both
 //! worlds one. Beside them stand [`outcomes`], [`subjects`] (export, erase, retention) and
@@ -16,6 +16,7 @@ pub mod clock;
 pub mod decide;
 pub mod deploy;
 pub mod error;
+pub mod gates;
 pub mod health;
 pub mod history;
 pub mod load;

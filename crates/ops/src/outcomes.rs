@@ -9,6 +9,7 @@ mod value;
 use crate::error::{Error, Result};
 use crate::ops::{Caller, Ops};
 use crate::perform::new_id;
+use ombud_core::refusal::Fault;
 use ombud_core::task::Outputs;
 use ombud_core::{ModelName, Version};
 use ombud_ledger::reader::Query;
@@ -21,6 +22,10 @@ use serde_json::json;
 
 /// Reports that may come at once.
 pub const REPORTS_AT_ONCE_MAX: usize = 1_000;
+
+/// How far the clock of whoever reports may be ahead of ours.
+pub const SKEW_US_MAX: i64 = 5 * 60 * SECOND_US;
+const SECOND_US: i64 = 1_000_000;
 
 /// A report.
 #[derive(Debug, Clone)]
@@ -53,6 +58,22 @@ pub struct Taken {
     pub kept: Kept,
 }
 
+/// Nobody has seen what is yet to come, nor what came of a decision before it was made. A time in whole seconds may lie in
+/// the decision's own second.
+fn check_observed(observed_us: i64, decided_us: i64, now_us: i64) -> Result<()> {
+    let allowed = if observed_us > now_us.saturating_add(SKEW_US_MAX) {
+        "a time that has passed: what is yet to come has not been observed"
+    } else if observed_us < decided_us - decided_us.rem_euclid(SECOND_US) {
+        "a time after the decision: what happened before it is no outcome of it"
+    } else {
+        return Ok(());
+    };
+    let came = format!("{} s from now", (observed_us - now_us) / SECOND_US);
+    Err(Error::Refused(
+        Fault::new("observed_at", &came, allowed).into(),
+    ))
+}
+
 impl Ops {
     /// Takes one report.
     pub async fn report(&self, tenant: &Tenant, caller: &Caller, report: Report) -> Result<Taken> {
@@ -65,10 +86,11 @@ impl Ops {
             .zip(record.version)
             .ok_or_else(no_decision)?;
         let environment = record.environment.as_deref().ok_or_else(no_decision)?;
+        let now_us = self.now_us();
+        check_observed(report.observed_us, record.time_us, now_us)?;
         let outputs = self.outputs(tenant, &model, version).await?;
         let value = value::in_words_of(&outputs, report.value)
             .map_err(|fault| Error::Refused(fault.into()))?;
-        let now_us = self.now_us();
         let outcome = NewOutcome {
             decision: id,
             value,

@@ -5,6 +5,7 @@
 
 use crate::deploy::{self, Change, Force, Order, Situation};
 use crate::error::Result;
+use crate::gates;
 use crate::ops::{Caller, Ops};
 use ombud_core::manifest::GateResult;
 use ombud_core::{Manifest, ModelName, Version};
@@ -12,6 +13,16 @@ use ombud_ledger::{Kind, RecordId, Tenant};
 use ombud_store::deployment::NewDeployment;
 use ombud_store::{Deployment, Environment, Event};
 use serde_json::json;
+
+/// What the event says of a bundle whose gates nobody vouches for.
+const UNSIGNED: &str = "the bundle is not signed: its gates and numbers are as its file has them";
+
+/// A version that an order would put to work.
+#[derive(Debug)]
+struct Candidate {
+    gates: Vec<GateResult>,
+    signed_by: Option<String>,
+}
 
 /// An order with whom it concerns and why.
 #[derive(Debug, Clone)]
@@ -34,15 +45,24 @@ impl Ops {
         let (model, environment) = (&ordered.model, &ordered.environment);
         let store = &self.shared.registry.store;
         let now = store.deployment(tenant, model, environment).await?;
-        let gates = match ordered.order.candidate(now.as_ref()) {
-            Some(version) => self.gates(tenant, model, version).await?,
-            None => Vec::new(),
+        let candidate = match ordered.order.candidate(now.as_ref()) {
+            Some(version) => Some(self.candidate(tenant, model, version).await?),
+            None => None,
+        };
+        let has_served = match ordered.order {
+            Order::Rollback { to: Some(version) } => {
+                store
+                    .has_served(tenant, model, environment, version)
+                    .await?
+            }
+            _ => false,
         };
         let situation = Situation {
             model,
             environment,
             now: now.as_ref(),
-            gates: &gates,
+            gates: candidate.as_ref().map_or(&[], |candidate| &candidate.gates),
+            has_served,
             force: ordered.force.as_ref(),
             reason: &ordered.reason,
         };
@@ -53,7 +73,7 @@ impl Ops {
             let routing = &self.shared.routing;
             warmed.push(routing.warm(tenant, model, version, now_us).await?);
         }
-        let event = event(&change, &ordered, caller, &gates, now_us)?;
+        let event = event(&change, &ordered, caller, candidate.as_ref(), now_us)?;
         self.record_change(tenant, caller, &event, None).await?;
         let wanted = NewDeployment {
             model: model.clone(),
@@ -112,18 +132,22 @@ impl Ops {
         self.shared.routing.follow(tenant, &[], now_us).await
     }
 
-    /// The gates of a version, as its manifest has them.
-    async fn gates(
+    /// A version that is to be put to work: its gates, judged again from the numbers in its manifest, and who signed it.
+    async fn candidate(
         &self,
         tenant: &Tenant,
         model: &ModelName,
         version: Version,
-    ) -> Result<Vec<GateResult>> {
+    ) -> Result<Candidate> {
         let store = &self.shared.registry.store;
         let text = store.manifest(tenant, model, version).await?;
         let manifest: Manifest = serde_json::from_str(&text)
             .map_err(|_| ombud_store::Error::Unreadable { what: "manifest" })?;
-        Ok(manifest.gates)
+        let registered = store.version(tenant, model, version).await?;
+        Ok(Candidate {
+            gates: gates::judged(manifest.gates),
+            signed_by: registered.signed_by,
+        })
     }
 
     async fn record_change(
@@ -162,15 +186,24 @@ fn event(
     change: &Change,
     ordered: &Ordered,
     caller: &Caller,
-    gates: &[GateResult],
+    candidate: Option<&Candidate>,
     now_us: i64,
 ) -> Result<Event> {
-    let numbers: Vec<serde_json::Value> = gates
+    let gates: Vec<serde_json::Value> = candidate
         .iter()
+        .flat_map(|candidate| &candidate.gates)
         .map(|gate| {
             json!({ "gate": gate.name, "passed": gate.passed, "measured": gate.measured, "limit": gate.limit })
         })
         .collect();
+    let mut numbers = json!({ "gates": gates });
+    if let Some(candidate) = candidate {
+        numbers["signed_by"] = json!(candidate.signed_by);
+        let is_unsigned = candidate.signed_by.is_none();
+        if is_unsigned && ordered.environment == Environment::production() {
+            numbers["warning"] = json!(UNSIGNED);
+        }
+    }
     Ok(Event {
         id: new_id(now_us)?,
         time_us: now_us,
@@ -181,7 +214,7 @@ fn event(
         was: change.was.clone(),
         becomes: change.becomes.clone(),
         reason: change.reason.clone(),
-        numbers: json!({ "gates": numbers }),
+        numbers,
         is_forced: change.is_forced,
     })
 }

@@ -184,6 +184,22 @@ impl Store {
         Ok(all)
     }
 
+    /// Whether a version ever answered people in an environment, by what the events say it became. A shadow answers nobody.
+    pub async fn has_served(
+        &self,
+        tenant: &Tenant,
+        model: &ModelName,
+        environment: &Environment,
+        version: Version,
+    ) -> Result<bool> {
+        // As [`Traffic`] tells its shares: `v2 75%, v3 25%, shadow v4`.
+        let (first, later) = (format!("v{version} %"), format!("%, v{version} %"));
+        let sql = "select id from store_events where tenant = $1 and model = $2 and environment = $3 \
+            and (becomes like $4 or becomes like $5) limit 1";
+        let values = values![tenant, model, environment, first.as_str(), later.as_str()];
+        Ok(!self.database.rows(sql, values).await?.is_empty())
+    }
+
     /// Gives a deployment its new state and writes the event, when nobody changed it since its author looked.
     pub async fn put_deployment(
         &self,

@@ -66,7 +66,7 @@ pub enum Error {
     Order(#[source] FilterError),
     #[error("there is no {what} {name}")]
     NotFound { what: &'static str, name: String },
-    #[error("there is a {what} {name} already")]
+    #[error("the {what} {name} exists already")]
     Exists { what: &'static str, name: String },
     #[error("the credentials are not known, or not valid any more")]
     Unauthenticated,

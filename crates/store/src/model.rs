@@ -28,6 +28,15 @@ impl Store {
         rows.iter().map(model).collect()
     }
 
+    /// Those of a tenant's models that have a version which can be deployed, by name. What MLflow's clients keep beside them,
+    /// prompts among it, is theirs to list.
+    pub async fn deployable_models(&self, tenant: &Tenant) -> Result<Vec<Model>> {
+        let sql = "select * from store_models m where m.tenant = $1 and exists (select 1 from store_versions v \
+            where v.tenant = m.tenant and v.model = m.name) order by m.name";
+        let rows = self.database.rows(sql, values![tenant]).await?;
+        rows.iter().map(model).collect()
+    }
+
     /// A model by its name.
     pub async fn model(&self, tenant: &Tenant, name: &ModelName) -> Result<Model> {
         let sql = "select * from store_models where tenant = $1 and name = $2";

@@ -221,10 +221,10 @@ impl Known {
         if self.settings.tenant_claim.is_empty() {
             return Ok(self.tenant.clone());
         }
-        let named = claims.texts_at(&self.settings.tenant_claim);
-        match named.as_slice() {
-            [one] => Tenant::new(&one.to_lowercase()).map_err(|_| TokenError::Subject),
-            _ => Err(TokenError::Subject),
+        let claim = &self.settings.tenant_claim;
+        match claims.texts_at(claim).as_slice() {
+            [one] => Tenant::new(&one.to_lowercase()).map_err(|_| TokenError::Tenant),
+            _ => Err(TokenError::Tenant),
         }
     }
 

@@ -48,6 +48,10 @@ pub enum TokenError {
     Issuer,
     #[error("the token names nobody")]
     Subject,
+    #[error(
+        "the token names no tenant in the claim that should (`tenant_claim`), or none that can be one"
+    )]
+    Tenant,
 }
 
 #[derive(Debug)]

@@ -60,7 +60,7 @@ tenant_claim = \"organization\"
 
 [[issuers]] # Entra
 issuer = \"https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000/v2.0\"
-audience = \"api://ombud\"
+audience = \"11111111-1111-1111-1111-111111111111\" # the application's client id, which v2.0 tokens carry as `aud`
 roles_claim = \"roles\"
 roles = { \"Ombud.Admin\" = \"admin\" }
 tenant_claim = \"tid\"

@@ -3,7 +3,7 @@
 use super::Calling;
 use crate::access::Right;
 use crate::inference::{self, Found, Place, find};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::routes::oip::{self, SERVER_NAME, Where, about, counted, repository};
 use ombud_oip::Request;
 use ombud_oip::messages::{
@@ -48,8 +48,14 @@ impl Calling {
     pub async fn model_ready(self, message: ModelReadyRequest) -> Told<ModelReadyResponse> {
         let (caller, at) = (self.known()?, Where::default());
         let (name, version) = (&message.name, &message.version);
-        let ready = oip::is_ready(&self.house, &caller, name, version, at).await?;
-        Ok(ModelReadyResponse { ready })
+        // As Triton answers: a model that is not there is not ready.
+        match oip::is_ready(&self.house, &caller, name, version, at).await {
+            Ok(ready) => Ok(ModelReadyResponse { ready }),
+            Err(refusal) if refusal.code() == Code::NotFound => {
+                Ok(ModelReadyResponse { ready: false })
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
 
     pub async fn model_metadata(

@@ -23,7 +23,8 @@ const WATCHED_EVERY: Duration = Duration::from_secs(5);
 
 /// Answers questions in their order, each when it was asked.
 pub async fn infer(calling: Calling, request: Request<Body>) -> Response {
-    let mut grpc = on_the_wire(&calling.house, Wire::<ModelInferRequest>::default());
+    let wire = Wire::<ModelInferRequest>::holding(request.extensions().get().cloned());
+    let mut grpc = on_the_wire(&calling.house, wire);
     let response = grpc.streaming(Questions(calling), request).await;
     response.map(Body::new).into_response()
 }

@@ -325,6 +325,10 @@ async fn verify(
         .ledger
         .read(move |reader| reader.verify(&options))
         .await?;
+    if let (Some(lane), false) = (&wish.lane, report.is_known) {
+        let words = format!("there is no lane {lane}, so nothing was verified");
+        return Err(Refusal::new(Code::NotFound, words));
+    }
     Ok(Answer(report.into()))
 }
 

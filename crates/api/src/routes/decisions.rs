@@ -93,7 +93,10 @@ pub struct RowWish<'a> {
 
 /// A version by its number, its label or an alias.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a version is a number from 1, a label, an alias or `latest`"
+)]
 pub enum VersionWish {
     Number(u32),
     Text(String),
@@ -273,7 +276,7 @@ async fn batch_of(
     if rows > rows_max {
         return Err(Refusal::new(
             Code::TooLarge,
-            format!("{rows} rows at once; at most {rows_max}"),
+            format!("{rows} rows at once; at most {rows_max} (`limits.rows_max`)"),
         ));
     }
     let environment = environment(wish.environment.as_deref().unwrap_or(PRODUCTION))?;
@@ -414,7 +417,9 @@ pub(crate) fn count(
             .of(&[model, if decision.cache_hit { "hit" } else { "miss" }])
             .add();
     }
-    house.performance.answered(tenant, decision, took);
+    // How long the model took: the ledger's time is measured by itself, and would hide a model that became slow.
+    let inference = Duration::from_micros(decision.latency_us);
+    house.performance.answered(tenant, decision, inference);
 }
 
 pub(crate) async fn version_of(

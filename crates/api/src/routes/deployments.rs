@@ -30,8 +30,8 @@ pub struct DeployWish {
     pub version: VersionWish,
     /// This part of the traffic only, in percent; the rest stays.
     #[serde(default)]
-    #[schema(minimum = 1, maximum = 99)]
-    pub canary: Option<u8>,
+    #[schema(value_type = Option<u8>, minimum = 1, maximum = 99)]
+    pub canary: Option<f64>,
     /// It sees the same rows and answers nobody.
     #[serde(default)]
     pub shadow: bool,
@@ -93,6 +93,8 @@ pub struct DeploymentView {
     pub previous: Vec<ShareView>,
     /// Who sees the same rows and answers nobody.
     pub shadow: Option<u32>,
+    /// How often it said what was answered, on this replica; absent without a shadow at work here.
+    pub shadow_agreement: Option<AgreementView>,
     /// `before_answer` or `after`.
     pub record: String,
     /// Moves with every change.
@@ -103,6 +105,15 @@ pub struct DeploymentView {
     pub reason: String,
     /// Whether this replica has it at hand.
     pub ready: bool,
+}
+
+/// What a shadow saw since it was put to work on this replica.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AgreementView {
+    /// Rows it saw.
+    pub rows: u64,
+    /// Of them, those where its prediction was the one that was answered.
+    pub same: u64,
 }
 
 /// A version's part of the traffic.
@@ -140,7 +151,7 @@ async fn list(
     let all = house.registry.store.deployments(&caller.tenant).await?;
     let seen = all
         .into_iter()
-        .filter(|deployment| caller.sees(&deployment.model));
+        .filter(|deployment| caller.sees_in(&deployment.model, &deployment.environment));
     Ok(Answer(DeploymentsView {
         deployments: seen
             .map(|deployment| view(&house, &caller, deployment))
@@ -157,8 +168,8 @@ async fn deployment(
     caller: Known,
     Path((name, place)): Path<(ModelName, String)>,
 ) -> Result<Answer<DeploymentView>, Refusal> {
-    caller.may_about(Right::SeeModels, &name)?;
     let environment = environment(&place)?;
+    caller.may_on(Right::SeeModels, &name, &environment)?;
     let found = house
         .registry
         .store
@@ -187,7 +198,10 @@ async fn deploy(
     let version = resolve(&house, &caller, &name, wish.version).await?;
     let order = match (wish.canary, wish.shadow) {
         (None, false) => Order::Deploy { version },
-        (Some(percent), false) => Order::Canary { version, percent },
+        (Some(percent), false) => Order::Canary {
+            version,
+            percent: percent_of(percent)?,
+        },
         (None, true) => Order::Shadow {
             version: Some(version),
         },
@@ -359,6 +373,14 @@ async fn resolve(
         .version)
 }
 
+/// A canary's part of the traffic, in whole percents.
+fn percent_of(came: f64) -> Result<u8, Refusal> {
+    if came.fract() == 0.0 && (1.0..=99.0).contains(&came) {
+        return Ok(came as u8);
+    }
+    Err(Fault::new("canary", &came.to_string(), "a whole number from 1 to 99").into())
+}
+
 fn reasoned(reason: &str) -> Result<(), Refusal> {
     if reason.trim().is_empty() {
         return Err(Fault::new("reason", reason, "why, in a person's words").into());
@@ -380,7 +402,18 @@ fn view(house: &House, caller: &Known, deployment: Deployment) -> DeploymentView
         .ops
         .routing()
         .live(&caller.tenant, &deployment.model, &deployment.environment);
+    let agreement = live.as_ref().ok().and_then(|live| {
+        let counts = live
+            .version(deployment.traffic.shadow()?)?
+            .counters
+            .counts();
+        Some(AgreementView {
+            rows: counts.shadowed,
+            same: counts.shadowed.saturating_sub(counts.shadow_differs),
+        })
+    });
     DeploymentView {
+        shadow_agreement: agreement,
         ready: live.is_ok_and(|live| live.deployment.revision >= deployment.revision),
         model: deployment.model.to_string(),
         environment: deployment.environment.to_string(),
@@ -402,6 +435,8 @@ impl From<DeployError> for Refusal {
                 .hint(
                     "train a better version, or let an admin deploy it with `force` and a reason",
                 ),
+            DeployError::NeverServed { .. } => Refusal::of_class(error.class(), &error)
+                .hint("`deploy` puts it to work there, through its gates"),
             _ => Refusal::of_class(error.class(), &error),
         }
     }

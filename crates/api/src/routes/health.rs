@@ -101,6 +101,7 @@ async fn counted(State(house): State<House>) -> Response {
     house.statistics.write(&mut text);
     let at_work = house.ops.routing().all_warm();
     statistics::write_loads(&mut text, at_work.iter().map(AsRef::as_ref));
+    statistics::write_shadows(&mut text, &at_work);
     machine::write(&mut text);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }

@@ -92,7 +92,7 @@ pub fn router() -> OpenApiRouter<House> {
 /// List keys
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys", responses((status = 200, description = "Keys, newest first.", body = KeysView)))]
 async fn list(State(house): State<House>, caller: Known) -> Result<Answer<KeysView>, Refusal> {
-    caller.may(Right::ManageKeys)?;
+    caller.may_everywhere(Right::ManageKeys)?;
     let keys = house.store.keys(&caller.tenant).await?;
     Ok(Answer(KeysView {
         keys: keys.into_iter().map(KeyView::from).collect(),
@@ -107,7 +107,7 @@ async fn make(
     Extension(origin): Extension<Origin>,
     Json(wish): Json<KeyWish>,
 ) -> Result<(StatusCode, Answer<MadeKey>), Refusal> {
-    caller.may(Right::ManageKeys)?;
+    caller.may_everywhere(Right::ManageKeys)?;
     let wanted = wish.checked(&caller.principal)?;
     let detail = json!({ "did": "make key", "label": wanted.label, "role": wanted.role.as_str(), "scopes": wish.scopes });
     house
@@ -133,7 +133,7 @@ async fn revoke(
     Extension(origin): Extension<Origin>,
     Path(prefix): Path<String>,
 ) -> Result<Answer<KeyView>, Refusal> {
-    caller.may(Right::ManageKeys)?;
+    caller.may_everywhere(Right::ManageKeys)?;
     let key = house
         .store
         .revoke_key(&caller.tenant, &prefix, now_us())
@@ -175,6 +175,11 @@ impl KeyWish {
                 came,
                 "a time such as 2027-01-31T00:00:00Z",
             ));
+        }
+        if let Some((came, Some(at))) = expires_us
+            && at <= now_us()
+        {
+            wrong.add(Fault::new("expires_at", came, "a time that is yet to come"));
         }
         let scopes = Scopes::new(scopes).map_err(|error| Refusal::malformed(error.to_string()))?;
         let expires_us = expires_us.and_then(|(_, at)| at);

@@ -308,7 +308,7 @@ async fn models(
     let live = house.ops.routing().all_live(&caller.tenant);
     let models: Vec<MlModelView> = live
         .iter()
-        .filter(|live| caller.sees(&live.deployment.model))
+        .filter(|live| caller.sees_in(&live.deployment.model, &live.deployment.environment))
         .filter_map(|live| at_work(live))
         .collect();
     Ok(Answer(MlModelsView {

@@ -1,9 +1,10 @@
 //! The Open Inference Protocol v2 over HTTP: the same decisions in the words that Triton, KServe and MLServer taught clients.
 //!
 //! Here stand the questions about the server and its models; answering is [`infer`], the repository [`repository`], counts
-//! [`counted`], and the doors of MLflow's scoring server and TensorFlow Serving [`scoring`]. What is asked and answered is
+//! [`counted`], the doors of MLflow's scoring server and TensorFlow Serving [`scoring`], and what is not done here [`beyond`]. What is asked and answered is
 //! made of formats that know no server (`ombud_oip`); who may and what happens is the house's ([`crate::inference`]).
 
+pub mod beyond;
 pub mod body;
 pub mod counted;
 pub mod infer;
@@ -158,7 +159,7 @@ async fn served(State(house): State<House>, caller: Known) -> Result<Json<Served
     let live = house.ops.routing().all_live(&caller.tenant);
     let seen = live
         .iter()
-        .filter(|live| caller.sees(&live.deployment.model));
+        .filter(|live| caller.sees_in(&live.deployment.model, &live.deployment.environment));
     let mut models: Vec<String> = seen.map(|live| live.deployment.model.to_string()).collect();
     models.dedup();
     Ok(Json(ServedView { models }))

@@ -121,6 +121,12 @@ pub fn router() -> OpenApiRouter<House> {
 }
 
 /// Report what really happened after a decision
+///
+/// Every report is kept, and one of them counts. The same value observed at the same time is `repeated` and changes nothing;
+/// another value `replaces` the one that counted when it was observed later (of two observations at one time the later report
+/// counts), else it is `superseded`; the same value observed at another time `confirms`. A report that comes more than ninety days
+/// after the decision counts and is marked late. One that was observed before the decision, or more than five minutes from now, is
+/// refused. A decision takes 100 reports.
 #[utoipa::path(post, path = "/api/v1/decisions/{id}/outcome", tag = "outcomes", params(("id" = String, Path, description = "The decision's id.")), request_body = OutcomeWish,
     responses((status = 200, description = "What became of the report.", body = OutcomeView)))]
 async fn report(
@@ -145,6 +151,8 @@ async fn report(
 }
 
 /// Report what really happened after several decisions; each is judged by itself
+///
+/// The rules for late, repeated and contradicting reports are those of `/api/v1/decisions/{id}/outcome`.
 #[utoipa::path(post, path = "/api/v1/outcomes", tag = "outcomes", request_body = OutcomesWish,
     responses((status = 200, description = "What became of each, in their order.", body = OutcomesView)))]
 async fn report_many(

@@ -13,8 +13,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json as Answer};
 use ombud_ledger::record::Kind;
-use ombud_store::Person;
 use ombud_store::person::NewPerson;
+use ombud_store::{Person, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -97,7 +97,7 @@ pub fn router() -> OpenApiRouter<House> {
 /// List people
 #[utoipa::path(get, path = "/api/v1/people", tag = "people", responses((status = 200, description = "People, by login.", body = PeopleView)))]
 async fn list(State(house): State<House>, caller: Known) -> Result<Answer<PeopleView>, Refusal> {
-    caller.may(Right::ManagePeople)?;
+    caller.may_everywhere(Right::ManagePeople)?;
     let people = house.store.people(&caller.tenant).await?;
     Ok(Answer(PeopleView {
         people: people.into_iter().map(PersonView::from).collect(),
@@ -112,7 +112,7 @@ async fn make(
     Extension(origin): Extension<Origin>,
     Json(wish): Json<PersonWish>,
 ) -> Result<(StatusCode, Answer<PersonWithPassword>), Refusal> {
-    caller.may(Right::ManagePeople)?;
+    caller.may_everywhere(Right::ManagePeople)?;
     let mut wrong = ombud_core::Refusal::default();
     let role = checked_role(&wish.role, &mut wrong);
     let Some(role) = wrong.or(role)? else {
@@ -158,7 +158,7 @@ async fn change(
     Path(login): Path<String>,
     Json(wanted): Json<PersonChange>,
 ) -> Result<Answer<PersonView>, Refusal> {
-    caller.may(Right::ManagePeople)?;
+    caller.may_everywhere(Right::ManagePeople)?;
     if *caller.principal == *format!("person:{login}") {
         return Err(Refusal::new(
             Code::Conflict,
@@ -172,6 +172,7 @@ async fn change(
         .and_then(|role| checked_role(role, &mut wrong));
     let role = wrong.or(role)?;
     known(&house, &caller, &login).await?;
+    refuse_no_admin(&house, &caller, &login, role, wanted.disabled).await?;
     let detail = json!({ "did": "change person", "login": login, "role": wanted.role, "disabled": wanted.disabled });
     house
         .record(Kind::KeyChange, &caller, &origin, detail)
@@ -201,7 +202,7 @@ async fn new_password(
     Extension(origin): Extension<Origin>,
     Path(login): Path<String>,
 ) -> Result<Answer<PersonWithPassword>, Refusal> {
-    caller.may(Right::ManagePeople)?;
+    caller.may_everywhere(Right::ManagePeople)?;
     known(&house, &caller, &login).await?;
     let password = random_password().map_err(|error| Refusal::internal(&error))?;
     let hash = house.auth.passwords.hash(password.clone()).await?;
@@ -223,6 +224,33 @@ async fn new_password(
         password: ShownOnce::new(&password),
         view,
     }))
+}
+
+/// A house whose last admin is shut out can only be opened by whoever holds its database.
+async fn refuse_no_admin(
+    house: &House,
+    caller: &Known,
+    login: &str,
+    role: Option<Role>,
+    disabled: Option<bool>,
+) -> Result<(), Refusal> {
+    let is_left = |person: &Person| {
+        let is_changed = person.login == login;
+        let role = role.filter(|_| is_changed).unwrap_or(person.role);
+        let is_shut_out = match disabled.filter(|_| is_changed) {
+            Some(disabled) => disabled,
+            None => person.disabled_us.is_some(),
+        };
+        role == Role::Admin && !is_shut_out
+    };
+    let people = house.store.people(&caller.tenant).await?;
+    if people.iter().any(is_left) {
+        return Ok(());
+    }
+    Err(
+        Refusal::new(Code::Conflict, "nobody who is an admin would be left")
+            .hint("make another person an admin first"),
+    )
 }
 
 async fn known(house: &House, caller: &Known, login: &str) -> Result<PersonView, Refusal> {

@@ -3,7 +3,7 @@
 use crate::access::Right;
 use crate::extract::{Json, Known, Path, Query};
 use crate::house::House;
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Code, Refusal, chain};
 use crate::request::Origin;
 use crate::time::{self, now_us};
 use axum::body::{Body, BodyDataStream};
@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json as Answer};
 use futures_util::StreamExt;
-use ombud_core::{Fault, Label, ModelName, Version};
+use ombud_core::{Class, Fault, Label, ModelName, Version};
 use ombud_engine::bundle::{Bundle, BundleError};
 use ombud_ledger::RecordId;
 use ombud_ledger::record::Kind;
@@ -24,13 +24,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+/// Where bundles are sent.
+pub(crate) const MODELS_PATH: &str = "/api/v1/models";
 /// The folder, within the storage folder, where a bundle waits until it is verified.
 const INCOMING: &str = "incoming";
 
@@ -229,10 +231,11 @@ pub fn router() -> OpenApiRouter<House> {
 }
 
 /// List models
-#[utoipa::path(get, path = "/api/v1/models", tag = "registry", responses((status = 200, description = "Models, by name.", body = ModelsView)))]
+#[utoipa::path(get, path = "/api/v1/models", tag = "registry", responses((status = 200, description = "Models that have a version, by name.", body = ModelsView)))]
 async fn list(State(house): State<House>, caller: Known) -> Result<Answer<ModelsView>, Refusal> {
     caller.may(Right::SeeModels)?;
-    let models = house.registry.store.models(&caller.tenant).await?;
+    let store = &house.registry.store;
+    let models = store.deployable_models(&caller.tenant).await?;
     let seen = models.into_iter().filter(|model| caller.sees(&model.name));
     Ok(Answer(ModelsView {
         models: seen.map(ModelView::from).collect(),
@@ -430,6 +433,9 @@ async fn add_note(
     Json(wish): Json<NoteWish>,
 ) -> Result<(StatusCode, Answer<NoteView>), Refusal> {
     caller.may_about(Right::Register, &name)?;
+    if wish.body.trim().is_empty() {
+        return Err(Fault::new("body", &wish.body, "a remark in words").into());
+    }
     let (store, tenant) = (&house.registry.store, &caller.tenant);
     let registered = store.resolve(tenant, &name, &version).await?;
     let note = store
@@ -577,9 +583,23 @@ async fn take_in(house: &House, body: Body) -> Result<Bundle, Refusal> {
     )
     .await?;
     let trust = house.registry.trust.clone();
+    let path = file.0.clone();
     let opened = tokio::task::spawn_blocking(move || Bundle::open(&file.0, &trust)).await;
     let opened = opened.map_err(|error| Refusal::internal(&error))?;
-    opened.map_err(|error: BundleError| Refusal::of_class(error.class(), &error).hint(error.hint()))
+    opened.map_err(|error| unfit(&error, &path))
+}
+
+/// Why a bundle that was sent is not taken. What is wrong with it is its sender's to mend, and where it lay here is not theirs
+/// to know.
+fn unfit(error: &BundleError, path: &FilePath) -> Refusal {
+    let refusal = match error.class() {
+        Class::Corrupt | Class::NotFound => {
+            let words = chain(error).replace(&format!("{path:?}"), "the package");
+            Refusal::malformed(format!("the bundle cannot be taken: {words}"))
+        }
+        class => Refusal::of_class(class, error),
+    };
+    refusal.hint(error.hint())
 }
 
 async fn write(

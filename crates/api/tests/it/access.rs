@@ -5,7 +5,8 @@ use axum::http::{Method, StatusCode};
 use ombud_api::access::Access;
 use ombud_api::grpc;
 use ombud_api::routes::{self, ACCESS};
-use ombud_store::Role;
+use ombud_store::key::NewKey;
+use ombud_store::{Role, Scopes};
 use std::collections::BTreeSet;
 
 #[test]
@@ -143,12 +144,24 @@ async fn a_withdrawn_or_expired_key_opens_nothing() {
         .refused("unauthenticated");
 
     let wish = serde_json::json!({ "label": "old", "role": "viewer", "expires_at": "2020-01-01" });
-    let made = open
+    let refused = open
         .call(call(Method::POST, "/api/v1/keys").key(&admin).json(&wish))
-        .await;
-    assert_eq!(made.status, 201, "{made}");
-    let old = made.json()["key"].as_str().expect("a key").to_owned();
-    open.call(get("/api/v1/session").key(&old))
+        .await
+        .refused("fields-at-fault");
+    assert_eq!(refused["errors"][0]["path"], "expires_at");
+    let old = NewKey {
+        label: "old".to_owned(),
+        role: Role::Viewer,
+        scopes: Scopes::EVERYWHERE,
+        expires_us: Some(2),
+        created_by: "a test".to_owned(),
+    };
+    let store = &open.house.store;
+    let (_, old) = store
+        .add_key(open.house.tenant(), old, 1)
+        .await
+        .expect("a key");
+    open.call(get("/api/v1/session").key(old.expose()))
         .await
         .refused("unauthenticated");
 }

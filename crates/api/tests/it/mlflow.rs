@@ -341,3 +341,100 @@ async fn a_version_that_is_a_pickle_is_kept_and_never_deployed() {
         .await
         .refused("not-found");
 }
+
+#[tokio::test]
+async fn a_version_whose_client_names_no_run_has_the_run_of_what_it_is_made_of() {
+    let open = Open::new().await;
+    let key = open.key(Role::Operator).await;
+    let id = run(&open, &key).await;
+    let wish = json!({ "experiment_id": "0", "name": "model", "source_run_id": id });
+    let logged = done(&open, &key, "logged-models", &wish).await;
+    let model = logged["model"]["info"]["model_id"].as_str().expect("an id");
+    let name = "Iris Model";
+    done(
+        &open,
+        &key,
+        "registered-models/create",
+        &json!({ "name": name }),
+    )
+    .await;
+    // What the newest client sends (MLflow 3.14, `register_model` of a logged model), and what older ones do.
+    for wish in [
+        json!({ "name": name, "source": "mlflow-artifacts:/0/x/artifacts", "model_id": model }),
+        json!({ "name": name, "source": format!("models:/{model}"), "run_id": "" }),
+        json!({ "name": name, "source": format!("models:/{name}/1") }),
+        json!({ "name": name, "source": format!("models:/{model}"), "run_id": id }),
+    ] {
+        let made = done(&open, &key, "model-versions/create", &wish).await;
+        assert_eq!(made["model_version"]["run_id"], json!(id), "{wish}: {made}");
+    }
+    let none = json!({ "name": name, "source": "s3://bucket/model" });
+    let made = done(&open, &key, "model-versions/create", &none).await;
+    assert!(
+        made["model_version"]["run_id"]
+            .as_str()
+            .unwrap_or_default()
+            .is_empty(),
+        "{made}"
+    );
+    let wrong = json!({ "name": name, "source": "/srv/model" });
+    let refused = posted(&open, &key, "model-versions/create", &wrong).await;
+    assert_eq!(
+        refused.json()["error_code"],
+        "INVALID_PARAMETER_VALUE",
+        "{refused}"
+    );
+    let alias = format!("{API}/registered-models/alias?name=Iris%20Model&alias=nobody");
+    let refused = open.call(get(&alias).key(&key)).await;
+    assert_eq!(
+        refused.json()["error_code"],
+        "INVALID_PARAMETER_VALUE",
+        "{refused}"
+    );
+    let absent = format!("{API}/model-versions/get?name=Iris%20Model&version=99");
+    let words = open.call(get(&absent).key(&key)).await.words();
+    assert!(
+        words.contains("Iris Model") && !words.contains("iris_model"),
+        "{words}"
+    );
+}
+
+#[tokio::test]
+async fn runs_that_are_equal_by_what_was_asked_come_newest_first() {
+    let open = Open::new().await;
+    let key = open.key(Role::Operator).await;
+    let mut ids = Vec::new();
+    for started in [1_000, 3_000, 2_000, 2_000] {
+        let wish = json!({ "experiment_id": "0", "start_time": started });
+        let made = done(&open, &key, "runs/create", &wish).await;
+        let id = made["run"]["info"]["run_id"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
+        let metric = json!({ "run_id": id, "key": "auc", "value": 0.5, "timestamp": 1 });
+        done(&open, &key, "runs/log-metric", &metric).await;
+        ids.push(id);
+    }
+    let (mut one, mut other) = (ids[2].clone(), ids[3].clone());
+    if one > other {
+        std::mem::swap(&mut one, &mut other);
+    }
+    let expected = [ids[1].clone(), one, other, ids[0].clone()];
+    for page in [4, 1] {
+        let mut found = Vec::new();
+        let mut token = String::new();
+        while found.len() < 4 {
+            let wish = json!({ "experiment_ids": ["0"], "order_by": ["metrics.auc DESC"],
+                "max_results": page, "page_token": token });
+            let told = done(&open, &key, "runs/search", &wish).await;
+            let runs = told["runs"].as_array().expect("runs");
+            let id = |run: &Value| run["info"]["run_id"].as_str().expect("an id").to_owned();
+            found.extend(runs.iter().map(id));
+            token = told["next_page_token"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+        }
+        assert_eq!(found, expected);
+    }
+}

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use ombud_api::config::Config;
 use ombud_api::metrics::Metrics;
 use ombud_api::open::{self, Rooms};
-use ombud_api::{Code, House, routes};
+use ombud_api::{Code, House, Kit, routes};
 use ombud_store::key::NewKey;
 use ombud_store::{Role, Scopes};
 use serde_json::Value;
@@ -43,6 +43,14 @@ impl Open {
     }
 
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Open::made(change, &[]).await
+    }
+
+    pub async fn with_kits(kits: &'static [Kit]) -> Self {
+        Open::made(|_| {}, kits).await
+    }
+
+    async fn made(change: impl FnOnce(&mut Config), kits: &'static [Kit]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config::default();
         config.storage.folder = folder.path().join("data");
@@ -52,7 +60,7 @@ impl Open {
         change(&mut config);
         let metrics = Arc::new(Metrics::new());
         let lane = open::server_lane(&config).expect("a lane");
-        let rooms: Rooms = open::rooms(&config, lane, Some(Arc::clone(&metrics)))
+        let rooms: Rooms = open::rooms_with(&config, lane, Some(Arc::clone(&metrics)), kits)
             .await
             .expect("rooms");
         let first = open::first_start(&config, &rooms)
@@ -155,14 +163,22 @@ impl Call {
     }
 
     /// A call of gRPC with an empty message.
-    pub fn grpc(mut self) -> Self {
-        self.body = vec![0; 5];
-        self.header("content-type", "application/grpc")
+    pub fn grpc(self) -> Self {
+        self.grpc_with(vec![0; 5])
     }
 
-    pub fn raw(mut self, body: Vec<u8>) -> Self {
+    /// A call of gRPC with a framed message.
+    pub fn grpc_with(self, framed: Vec<u8>) -> Self {
+        self.typed("application/grpc", framed)
+    }
+
+    pub fn typed(mut self, kind: &str, body: Vec<u8>) -> Self {
         self.body = body;
-        self.header("content-type", "application/json")
+        self.header("content-type", kind)
+    }
+
+    pub fn raw(self, body: Vec<u8>) -> Self {
+        self.typed("application/json", body)
     }
 }
 

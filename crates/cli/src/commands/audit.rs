@@ -30,8 +30,8 @@ pub enum Command {
 
 /// Walk every chain again and name the first record that is wrong
 ///
-/// Reads the database, or with --export a file that needs no database and none of our secrets. Exit code 2 when something
-/// is wrong.
+/// Reads the database, or with --export a file that needs no database and none of our secrets. Exit code 4 when the
+/// ledger has a flaw.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -149,6 +149,9 @@ fn verify(arguments: &Verify, console: &Console) -> Result<Outcome, Failure> {
     if options.trusted.is_empty() && !console.is_json {
         console.warn("no key is trusted, so checkpoints prove only that nothing changed by accident; name one with --trust");
     }
+    if !report.is_known {
+        return Err(unknown(arguments));
+    }
     tell(&report, console)?;
     if report.is_sound() {
         return Ok(Outcome::Done);
@@ -157,14 +160,29 @@ fn verify(arguments: &Verify, console: &Console) -> Result<Outcome, Failure> {
         1 => "the ledger has a flaw".to_owned(),
         many => format!("the ledger has {many} flaws"),
     };
-    if console.is_json {
-        return Ok(Outcome::Flawed);
+    if !console.is_json {
+        console.fail(&Failure::new(
+            Class::Corrupt,
+            message,
+            "keep everything as it is, and compare with a backup and with checkpoints kept elsewhere",
+        ));
     }
-    Err(Failure::new(
-        Class::Corrupt,
-        message,
-        "keep everything as it is, and compare with a backup and with checkpoints kept elsewhere",
-    ))
+    Ok(Outcome::Flawed)
+}
+
+/// Nothing was asked about that is there, so nothing was verified.
+fn unknown(arguments: &Verify) -> Failure {
+    let named = match (&arguments.tenant, &arguments.lane) {
+        (Some(tenant), Some(lane)) => format!("no lane {lane} of the tenant {tenant}"),
+        (None, Some(lane)) => format!("no lane {lane}"),
+        (Some(tenant), None) => format!("no tenant {tenant}"),
+        (None, None) => "nothing".to_owned(),
+    };
+    Failure::new(
+        Class::NotFound,
+        format!("there is {named} in this ledger, so nothing was verified"),
+        "`ombud audit verify` without --tenant and --lane lists every lane",
+    )
 }
 
 fn tell(report: &Report, console: &Console) -> Result<(), Failure> {
@@ -187,7 +205,7 @@ fn tell(report: &Report, console: &Console) -> Result<(), Failure> {
             .collect();
         return console.print_json(&json!({
             "is_sound": report.is_sound(), "records": report.records, "checkpoints": report.checkpoints,
-            "lanes": lanes, "faults": faults,
+            "copies": report.copies, "lanes": lanes, "faults": faults,
         }));
     }
     for lane in &report.lanes {
@@ -196,23 +214,53 @@ fn tell(report: &Report, console: &Console) -> Result<(), Failure> {
             None => "not signed yet".to_owned(),
         };
         console.print(&format!(
-            "{}/{}  {} records right, {signed}",
-            lane.tenant, lane.lane, lane.records
+            "{}/{}  {} right, {signed}",
+            lane.tenant,
+            lane.lane,
+            counted(lane.records, "record", "records")
         ))?;
     }
     for fault in &report.faults {
         let words = format!("{}: {}", place(&fault.place), fault.flaw);
         console.print(&console.shade(Shade::Bad, &words))?;
     }
-    let word = if report.is_sound() {
-        console.shade(Shade::Good, "everything is as it was written")
-    } else {
-        String::new()
+    let copies = match report.copies {
+        0 => String::new(),
+        count => format!(
+            ", held against {} kept elsewhere",
+            counted(count, "copy", "copies")
+        ),
     };
     console.print(&format!(
-        "{} records and {} checkpoints are right. {word}",
-        report.records, report.checkpoints
+        "{} and {} are right{copies}. {}",
+        counted(report.records, "record", "records"),
+        counted(report.checkpoints, "checkpoint", "checkpoints"),
+        verdict(report, console)
     ))
+}
+
+/// No more than what was seen: without a signed head nobody vouches for a chain that was written anew as a whole.
+fn verdict(report: &Report, console: &Console) -> String {
+    let unsigned = report
+        .lanes
+        .iter()
+        .any(|lane| lane.records > 0 && lane.signed_until.is_none());
+    if !report.is_sound() {
+        String::new()
+    } else if report.records == 0 {
+        "There was nothing to verify.".to_owned()
+    } else if unsigned {
+        "Each record follows from the one before; whether all of them were written anew, no checkpoint says \
+         for the lanes that are not signed yet."
+            .to_owned()
+    } else {
+        console.shade(Shade::Good, "Everything is as it was written.")
+    }
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    let noun = if count == 1 { one } else { many };
+    format!("{count} {noun}")
 }
 
 fn place(place: &Place) -> String {
@@ -383,6 +431,12 @@ fn copies(arguments: &Verify) -> Result<Vec<SignedCheckpoint>, Failure> {
                     .map_err(|error| Failure::file("read", &path, &error))?,
             );
         }
+    }
+    if copies.is_empty() {
+        return Err(Failure::invalid(
+            format!("{} holds no copy of a checkpoint", folder.display()),
+            "name the folder that `ledger.checkpoint_folder` names, or leave --copies out",
+        ));
     }
     Ok(copies)
 }

@@ -61,7 +61,8 @@ pub fn run(command: &Command, console: &Console) -> Result<Outcome, Failure> {
 }
 
 fn check(arguments: &Check, console: &Console) -> Result<(), Failure> {
-    let (_, origins) = arguments.settings.load()?;
+    let (config, origins) = arguments.settings.load()?;
+    ombud_api::open::check_keys(&config)?;
     if console.is_json {
         return console.print_json(&json!({ "is_right": true, "said": origins.len() }));
     }

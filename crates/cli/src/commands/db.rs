@@ -13,14 +13,13 @@ use serde_json::json;
 /// Look at the database's tables and bring them up to date
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Tell which version the tables have and which this program knows; changes nothing
     Status(Arguments),
+    /// Bring the tables up to date, as starting a server does
     Migrate(Arguments),
 }
 
-/// Which database.
-///
-/// `status` tells which version the tables have and which this program knows; it changes nothing. `migrate` brings them up
-/// to date, as starting a server does.
+// Without words of its own: each command that takes it has others.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]

@@ -129,7 +129,7 @@ pub struct RollbackArguments {
     pub json: bool,
 }
 
-/// List models, or one model's versions
+/// List models that have a version to deploy, or one model's versions
 #[derive(Debug, Args)]
 pub struct ModelsArguments {
     #[command(flatten)]
@@ -155,6 +155,7 @@ pub struct DeploymentsArguments {
 pub fn register(arguments: &RegisterArguments, console: &Console) -> Result<Outcome, Failure> {
     let label = arguments.label.clone().map(Label::try_from).transpose();
     let label = label.map_err(|error| Failure::invalid(error.to_string(), "such as v1.2.0"))?;
+    let wanted = label.clone();
     with_rooms(&arguments.settings, async |rooms| {
         let registration = register_bundle(
             &rooms.ops,
@@ -170,6 +171,12 @@ pub fn register(arguments: &RegisterArguments, console: &Console) -> Result<Outc
             "was registered before"
         };
         let version = registration.into_registered();
+        if let Some(label) = wanted.filter(|label| *label != version.label) {
+            console.warn(&format!(
+                "the label {label} was not taken: the same bundle is {} already",
+                version.label
+            ));
+        }
         if console.is_json {
             return console.print_json(&version_json(&version));
         }
@@ -330,7 +337,7 @@ async fn change(rooms: &Rooms, ordered: Ordered, console: &Console) -> Result<()
 }
 
 async fn list_models(rooms: &Rooms, console: &Console) -> Result<(), Failure> {
-    let models = rooms.store.models(&rooms.tenant).await?;
+    let models = rooms.store.deployable_models(&rooms.tenant).await?;
     if console.is_json {
         let models: Vec<Value> = models
             .iter()

@@ -6,6 +6,7 @@ mod first_hour;
 mod hseg;
 mod imports;
 mod interruption;
+mod keepers;
 mod kit;
 mod learning;
 mod master_key;

@@ -154,6 +154,10 @@ impl Writing for PostgresWriter {
         reference(&mut self.link, tenant)
     }
 
+    fn claim(&mut self, tenant: &Tenant, name: &LaneName) -> Result<bool> {
+        self.lock(tenant, name)
+    }
+
     fn lane(&mut self, tenant: &Tenant, name: &LaneName) -> Result<Option<(i64, Option<Head>)>> {
         if !self.lock(tenant, name)? {
             return Ok(None);

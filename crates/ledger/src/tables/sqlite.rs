@@ -13,9 +13,13 @@ use crate::name::{LaneName, Tenant};
 use crate::record::{KeyId, RawRecord, Record, RecordId, Unreadable};
 use ombud_core::Digest;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, ToSql, TransactionBehavior, params,
+};
+use std::fs::{File, TryLockError};
+use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Numbered from 1; a migration that has shipped is never edited.
@@ -45,6 +49,9 @@ const CELLS: &str = "r.position, r.tenant, r.previous, r.time_us, r.id, r.kind, 
 #[derive(Debug)]
 pub(crate) struct SqliteWriter {
     connection: Connection,
+    path: PathBuf,
+    /// Files whose locks say which lanes are this process's; let go with it, however it ends.
+    claims: Vec<File>,
 }
 
 /// A connection that reads.
@@ -56,21 +63,64 @@ pub(crate) struct SqliteReader {
 impl SqliteWriter {
     /// Opens the file, made when new, and brings its tables up to date.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection = connect(path, flags)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
         connection.pragma_update(None, "secure_delete", true)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         migrate(&mut connection)?;
-        Ok(SqliteWriter { connection })
+        Ok(SqliteWriter {
+            connection,
+            path: path.to_owned(),
+            claims: Vec::new(),
+        })
     }
 }
 
 impl SqliteReader {
     /// Opens the file for reading.
     pub fn open(path: &Path) -> Result<Self> {
-        let connection = connect(path, OpenFlags::empty())?;
+        match SqliteReader::open_shared(path) {
+            Err(StorageError::Sqlite(error)) if is_about_writing(&error) => {
+                SqliteReader::open_still(path).map_err(|_| error.into())
+            }
+            opened => opened,
+        }
+    }
+
+    /// Beside whoever writes, which itself needs to write: readers of a write-ahead log note there how far they are.
+    fn open_shared(path: &Path) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        SqliteReader::of(connect(path, flags)?)
+    }
+
+    /// A file on a disk where nobody writes, with nothing of it left in a log.
+    fn open_still(path: &Path) -> Result<Self> {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let is_left = std::fs::metadata(&log).is_ok_and(|log| log.len() > 0);
+        let failed = |kind: io::ErrorKind| StorageError::File {
+            path: path.to_owned(),
+            source: kind.into(),
+        };
+        if is_left {
+            return Err(failed(io::ErrorKind::ReadOnlyFilesystem));
+        }
+        let name = path
+            .to_str()
+            .ok_or_else(|| failed(io::ErrorKind::InvalidFilename))?;
+        let name = name
+            .replace('%', "%25")
+            .replace('?', "%3f")
+            .replace('#', "%23");
+        let uri = format!("file:{name}?immutable=1");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        SqliteReader::of(connect(Path::new(&uri), flags)?)
+    }
+
+    fn of(connection: Connection) -> Result<Self> {
         connection.pragma_update(None, "query_only", true)?;
         refuse_newer(schema_version(&connection)?)?;
         Ok(SqliteReader { connection })
@@ -105,6 +155,25 @@ impl Writing for SqliteWriter {
             )?
             .execute(params![tenant.as_str(), fresh.bytes, fresh.master])?;
         Ok(Some(fresh))
+    }
+
+    /// The file's own lock already keeps two writers apart record by record; this one keeps a second server from starting
+    /// unseen. A file system that knows no locks lets everybody pass.
+    fn claim(&mut self, tenant: &Tenant, name: &LaneName) -> Result<bool> {
+        let mut path = self.path.clone().into_os_string();
+        path.push(format!("-{tenant}-{name}.lane"));
+        let path = PathBuf::from(path);
+        let opened = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
+        let file = opened.map_err(|source| StorageError::File { path, source })?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Ok(false);
+        }
+        self.claims.push(file);
+        Ok(true)
     }
 
     fn lane(&mut self, tenant: &Tenant, name: &LaneName) -> Result<Option<(i64, Option<Head>)>> {
@@ -438,8 +507,16 @@ pub(crate) fn version_known() -> i64 {
     MIGRATIONS.len().try_into().unwrap_or(i64::MAX)
 }
 
-fn connect(path: &Path, more: OpenFlags) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+/// Whether a file could only not be opened or read because nothing can be written beside it.
+fn is_about_writing(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen)
+    )
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_WAIT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);

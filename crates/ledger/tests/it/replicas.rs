@@ -51,6 +51,26 @@ fn a_lane_that_another_process_writes_is_refused_and_free_when_that_one_ends() {
 }
 
 #[test]
+fn a_lane_is_claimed_by_one_process_at_a_time() {
+    for house in [Some(House::sqlite()), House::postgres()]
+        .into_iter()
+        .flatten()
+    {
+        let first = house.open();
+        block_on(first.claim(&tenant())).unwrap();
+        append(&first, decision("ana"));
+        let second = house.open();
+        let refused = block_on(second.claim(&tenant())).unwrap_err();
+        assert!(matches!(refused, Error::LaneTaken { .. }), "{refused}");
+        let beside = Ledger::open(house.options("r2")).unwrap();
+        block_on(beside.claim(&tenant())).unwrap();
+        first.close();
+        drop(first);
+        block_on(second.claim(&tenant())).unwrap();
+    }
+}
+
+#[test]
 fn a_session_that_the_server_ends_costs_one_answer_at_most_and_the_chain_goes_on() {
     let Some(house) = House::postgres() else {
         return;

@@ -17,6 +17,8 @@ promises! {
     a_person_stays_with_their_version_while_a_canary_grows,
     the_previous_version_is_at_hand,
     a_failed_gate_is_refused_and_a_forced_one_shouts,
+    a_gate_is_judged_by_its_numbers_and_an_unsigned_bundle_is_named,
+    nothing_goes_back_to_a_version_that_never_answered,
     a_version_that_cannot_be_loaded_changes_nothing,
     a_swapped_bundle_is_not_put_to_work,
     of_two_orders_at_once_the_loser_is_on_record,
@@ -212,6 +214,56 @@ async fn a_failed_gate_is_refused_and_a_forced_one_shouts(house: &House) {
     );
     let record = house.records(Kind::Deployment).await.remove(0);
     assert!(record.detail.unwrap().contains("GATES OVERRULED"));
+}
+
+async fn a_gate_is_judged_by_its_numbers_and_an_unsigned_bundle_is_named(house: &House) {
+    let gate = |passed, measured, limit: &str| GateResult {
+        name: "accuracy".to_owned(),
+        passed,
+        measured,
+        limit: limit.to_owned(),
+        note: String::new(),
+    };
+    let claims = [
+        gate(true, Some(0.5), ">= 0.85"),
+        gate(true, None, ">= 0.85"),
+        gate(true, Some(0.9), "good"),
+    ];
+    for (number, claim) in (1..).zip(claims) {
+        house.register_one(number, vec![claim]).await;
+        let refused = house.order(deploy(number)).await.unwrap_err();
+        assert_eq!(refused.class(), Class::Conflict, "{refused}");
+    }
+    let passed = gate(true, Some(0.9), ">= 0.85");
+    house.register_one(4, vec![passed]).await;
+    house.order(deploy(4)).await.unwrap();
+    let numbers = events(house).await.remove(0).numbers;
+    assert_eq!(numbers["signed_by"], serde_json::Value::Null);
+    assert!(
+        numbers["warning"].as_str().unwrap().contains("not signed"),
+        "{numbers}"
+    );
+}
+
+async fn nothing_goes_back_to_a_version_that_never_answered(house: &House) {
+    house.register(3).await;
+    let back = |number| Order::Rollback {
+        to: Some(version(number)),
+    };
+    house.order(deploy(1)).await.unwrap();
+    let shadow = Order::Shadow {
+        version: Some(version(3)),
+    };
+    for order in [shadow, deploy(2)] {
+        house.time.pass(MILLISECOND_US);
+        house.order(order).await.unwrap();
+    }
+    let refused = house.order(back(3)).await.unwrap_err();
+    assert!(refused.to_string().contains("never answered"), "{refused}");
+    for number in [1, 2] {
+        house.time.pass(MILLISECOND_US);
+        house.order(back(number)).await.unwrap();
+    }
 }
 
 async fn a_version_that_cannot_be_loaded_changes_nothing(house: &House) {

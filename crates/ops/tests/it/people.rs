@@ -17,6 +17,7 @@ promises! {
     an_outcome_is_joined_by_id_or_by_person_and_time,
     an_outcome_of_nothing_is_refused,
     an_outcome_that_the_model_does_not_know_is_refused,
+    an_outcome_is_observed_after_its_decision_and_before_now,
     what_is_too_old_ends,
 }
 
@@ -31,6 +32,30 @@ fn report(about: About, value: &str) -> Report {
         value: json!(value),
         note: Some(FreeText("her sister called".to_owned())),
         observed_us: NOW_US,
+    }
+}
+
+async fn an_outcome_is_observed_after_its_decision_and_before_now(house: &House) {
+    house.serving().await;
+    let decision = decide(house, "m-1").await;
+    house.time.pass(24 * 3_600 * 1_000_000);
+    let now_us = NOW_US + 24 * 3_600 * 1_000_000;
+    let report_at = async |observed_us: i64| {
+        let report = Report {
+            observed_us,
+            ..report(About::Decision(decision), "upheld")
+        };
+        house.ops.report(&acme(), &caller(), report).await
+    };
+    for wrong in [NOW_US - 1_000_000, now_us + 301_000_000] {
+        let refused = report_at(wrong).await.unwrap_err();
+        let Error::Refused(refusal) = refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(refusal.faults[0].path, "observed_at");
+    }
+    for right in [NOW_US, now_us, now_us + 299_000_000] {
+        report_at(right).await.unwrap();
     }
 }
 

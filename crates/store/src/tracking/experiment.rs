@@ -79,6 +79,7 @@ const SEARCHABLE: Searchable = Searchable {
     datasets: None,
     default_order: &[("e.created_ms", true), ("e.experiment", true)],
     last: "e.name",
+    among_equals: &[],
 };
 
 impl Store {

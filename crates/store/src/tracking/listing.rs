@@ -172,6 +172,7 @@ const MODELS: Searchable = Searchable {
     datasets: None,
     default_order: &[],
     last: "e.listed_name",
+    among_equals: &[],
 };
 
 impl Store {

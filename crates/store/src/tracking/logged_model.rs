@@ -104,6 +104,7 @@ const SEARCHABLE: Searchable = Searchable {
     datasets: None,
     default_order: &[("e.created_ms", true)],
     last: "e.model",
+    among_equals: &[],
 };
 
 impl Store {

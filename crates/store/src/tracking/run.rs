@@ -136,6 +136,7 @@ const SEARCHABLE: Searchable = Searchable {
     datasets: Some("store_run_datasets"),
     default_order: &[("e.started_ms", true)],
     last: "e.id",
+    among_equals: &[("e.started_ms", true)],
 };
 
 impl Store {

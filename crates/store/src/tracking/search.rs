@@ -42,6 +42,8 @@ pub(crate) struct Searchable {
     /// The order when nobody says, and what makes every order total.
     pub default_order: &'static [(&'static str, bool)],
     pub last: &'static str,
+    /// Among those that are equal by what was asked for, before `last`.
+    pub among_equals: &'static [(&'static str, bool)],
 }
 
 /// A column that can be asked about.
@@ -288,8 +290,12 @@ fn terms(
             is_descending: order.is_descending,
         });
     }
-    if orders.is_empty() {
-        for (column, is_descending) in what.default_order {
+    let further = match orders {
+        [] => what.default_order,
+        _ => what.among_equals,
+    };
+    for (column, is_descending) in further {
+        if !terms.iter().any(|term| term.sql.contains(column)) {
             terms.push(whole((*column).to_owned(), *is_descending));
         }
     }

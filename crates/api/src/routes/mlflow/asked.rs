@@ -1,7 +1,7 @@
 //! What a client asks, read as leniently as MLflow's server reads it: fields in the query of a GET and in the body of
 //! everything else, numbers also as texts, unknown fields passed over, a missing one named.
 
-use crate::extract::{read_body, read_json};
+use crate::extract::{read_body, read_json, refuse_packed};
 use crate::house::House;
 use crate::refusal::Refusal;
 use axum::body::Body;
@@ -22,6 +22,7 @@ impl FromRequest<House> for Asked {
         if request.method() == Method::GET {
             return from_query(request.uri().query().unwrap_or_default());
         }
+        refuse_packed(request.headers())?;
         let body = read_body(request.into_body(), house.config.limits.body_bytes_max.0).await?;
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Asked::default());

@@ -7,7 +7,7 @@ use super::{Told, nothing, views};
 use crate::access::Right;
 use crate::extract::Known;
 use crate::house::House;
-use crate::refusal::{Code, Refusal};
+use crate::refusal::Refusal;
 use crate::request::Origin;
 use crate::time::now_us;
 use axum::extract::State;
@@ -111,10 +111,10 @@ pub async fn delete(
         .find(|version| version.first_deployed_us.is_some());
     if let Some(version) = answered {
         let error = ombud_store::Error::NeededByLedger {
-            model: found.model,
+            model: found.model.clone(),
             version: version.version,
         };
-        return Err(error.into());
+        return Err(Refusal::from(error).renamed(found.model.as_str(), &found.name));
     }
     let actor = origin.caller(&caller);
     for version in house
@@ -194,10 +194,10 @@ pub async fn by_alias(State(house): State<House>, caller: Known, asked: Asked) -
     let found = find(&house, &caller, Right::SeeModels, asked.text("name")?).await?;
     let alias = asked.text("alias")?;
     let Some(version) = found.aliases.get(alias) else {
-        return Err(Refusal::new(
-            Code::NotFound,
-            format!("Registered model alias {alias} not found."),
-        ));
+        // MLflow's own name for it, which its clients branch on.
+        return Err(Refusal::malformed(format!(
+            "Registered model alias {alias} not found."
+        )));
     };
     let version = house
         .store
@@ -217,10 +217,14 @@ pub async fn set_alias(
     let found = find(&house, &caller, Right::Register, asked.text("name")?).await?;
     let (alias, version) = (asked.text("alias")?, asked.version()?);
     let actor = origin.caller(&caller);
-    house
-        .ops
-        .point_alias(&caller.tenant, &actor, &found.model, alias, Some(version))
-        .await?;
+    let (tenant, model) = (&caller.tenant, &found.model);
+    let pointed = async {
+        let pointing = house
+            .ops
+            .point_alias(tenant, &actor, model, alias, Some(version));
+        Ok(pointing.await?)
+    };
+    called(&found, pointed).await?;
     nothing()
 }
 
@@ -254,6 +258,15 @@ pub(super) async fn find(
     let found = house.store.listed(&caller.tenant, name).await?;
     caller.may_about(right, &found.model)?;
     Ok(found)
+}
+
+/// Does something with a model, and tells what stands in the way in the name that the client gave it.
+pub(super) async fn called<T>(
+    found: &Listed,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let done = work.await;
+    done.map_err(|refusal| refusal.renamed(found.model.as_str(), &found.name))
 }
 
 /// A stage by its word.

@@ -4,7 +4,7 @@
 //! through its gates. One without a bundle only gets the word, because nothing here could serve it.
 
 use super::asked::Asked;
-use super::registry::{find, note, stage};
+use super::registry::{called, find, note, stage};
 use super::{Told, nothing, views};
 use crate::access::Right;
 use crate::extract::Known;
@@ -19,7 +19,7 @@ use ombud_ops::adopt::Adoption;
 use ombud_ops::history::environment_of;
 use ombud_ops::perform::Ordered;
 use ombud_store::FilePath;
-use ombud_store::tracking::listing::{ListedVersion, NewListedVersion, Stage, Status};
+use ombud_store::tracking::listing::{Listed, ListedVersion, NewListedVersion, Stage, Status};
 use ombud_store::tracking::logged_model::path_here;
 use serde_json::json;
 use std::sync::Arc;
@@ -43,11 +43,15 @@ pub async fn create(
 ) -> Told {
     let found = find(&house, &caller, Right::Register, asked.text("name")?).await?;
     let source = asked.text("source")?.to_owned();
+    refuse_source(&source)?;
     let text = |name: &str| asked.text_or_none(name).map(|text| text.map(str::to_owned));
     let folder = folder(&house, &caller, &source).await;
     let new = NewListedVersion {
         source: source.clone(),
-        run: text("run_id")?,
+        run: match text("run_id")?.filter(|run| !run.is_empty()) {
+            None => source_run(&house, &caller, &source, asked.text_or_none("model_id")?).await?,
+            run => run,
+        },
         run_link: text("run_link")?,
         logged_model: text("model_id")?,
         description: asked.text_or_empty("description")?.to_owned(),
@@ -87,6 +91,59 @@ async fn adopt(house: &House, adoption: Adoption) {
     let _ = tokio::time::timeout(ADOPTION_WAIT, work).await;
 }
 
+/// Refuses what MLflow refuses: a path on the client's or the server's disk, and one that climbs.
+fn refuse_source(source: &str) -> Result<(), Refusal> {
+    let scheme = source.split_once(':').map_or("", |(scheme, _)| scheme);
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    // `C:\…` has a letter where others have a scheme.
+    let is_elsewhere =
+        scheme.len() > 1 && scheme.chars().all(is_scheme) && !scheme.eq_ignore_ascii_case("file");
+    let shown: String = source.chars().take(200).collect();
+    if !is_elsewhere {
+        let words = format!(
+            "Invalid model version source: '{shown}'. A local path names nothing that this server could keep for others."
+        );
+        return Err(Refusal::malformed(words).hint("log the model to a run, and register that"));
+    }
+    let plain = source.to_ascii_lowercase().replace("%2e", ".");
+    let plain = plain.replace("%2f", "/").replace("%5c", "\\");
+    if plain.split(['/', '\\']).any(|part| part == "..") || source.contains('\0') {
+        let words = format!(
+            "Invalid model version source: '{shown}'. It must be an absolute path without relative references."
+        );
+        return Err(Refusal::malformed(words));
+    }
+    Ok(())
+}
+
+/// The run that a version comes from, when the client left it out: MLflow 3 names the logged model alone.
+async fn source_run(
+    house: &House,
+    caller: &Known,
+    source: &str,
+    logged: Option<&str>,
+) -> Result<Option<String>, Refusal> {
+    let (store, tenant) = (&house.store, &caller.tenant);
+    let named = source.strip_prefix("models:/");
+    let logged = logged
+        .filter(|id| !id.is_empty())
+        .or(named.filter(|id| id.starts_with("m-") && !id.contains('/')));
+    if let Some(id) = logged {
+        // One that is not there tells nothing of its run.
+        let model = store.logged_model(tenant, id).await;
+        return Ok(model.ok().and_then(|model| model.source_run));
+    }
+    let Some((name, version)) = named.and_then(|rest| rest.split_once('/')) else {
+        return Ok(None);
+    };
+    let (Ok(found), Ok(version)) = (store.listed(tenant, name).await, version.parse()) else {
+        return Ok(None);
+    };
+    caller.may_about(Right::SeeModels, &found.model)?;
+    let listed = store.listed_version(tenant, &found.model, version).await;
+    Ok(listed.ok().and_then(|listed| listed.run))
+}
+
 /// Where a source's files lie here, when they do.
 async fn folder(house: &House, caller: &Known, source: &str) -> Option<FilePath> {
     let (store, tenant) = (&house.store, &caller.tenant);
@@ -111,7 +168,8 @@ async fn folder(house: &House, caller: &Known, source: &str) -> Option<FilePath>
 
 pub async fn get(State(house): State<House>, caller: Known, asked: Asked) -> Told {
     let found = find(&house, &caller, Right::SeeModels, asked.text("name")?).await?;
-    told(&house, &caller, &found.model, asked.version()?).await
+    let version = asked.version()?;
+    called(&found, told(&house, &caller, &found.model, version)).await
 }
 
 pub async fn search(State(house): State<House>, caller: Known, asked: Asked) -> Told {
@@ -153,10 +211,14 @@ pub async fn update(
 ) -> Told {
     let found = find(&house, &caller, Right::Register, asked.text("name")?).await?;
     let (version, description) = (asked.version()?, asked.text_or_empty("description")?);
-    house
-        .store
-        .describe_version(&caller.tenant, &found.model, version, description, now_us())
-        .await?;
+    let (tenant, model) = (&caller.tenant, &found.model);
+    let described = async {
+        let store = &house.store;
+        Ok(store
+            .describe_version(tenant, model, version, description, now_us())
+            .await?)
+    };
+    called(&found, described).await?;
     let detail = json!({ "did": "describe", "model": found.model, "version": version });
     note(&house, &caller, &origin, &found.model, detail).await?;
     told(&house, &caller, &found.model, version).await
@@ -169,14 +231,14 @@ pub async fn delete(
     asked: Asked,
 ) -> Told {
     let found = find(&house, &caller, Right::Register, asked.text("name")?).await?;
-    let listed = house
-        .store
-        .listed_version(&caller.tenant, &found.model, asked.version()?)
-        .await?;
-    house
-        .ops
-        .forget_version(&caller.tenant, &origin.caller(&caller), &listed)
-        .await?;
+    let version = asked.version()?;
+    let forgotten = async {
+        let tenant = &caller.tenant;
+        let listed = house.store.listed_version(tenant, &found.model, version);
+        let (listed, actor) = (listed.await?, origin.caller(&caller));
+        Ok(house.ops.forget_version(tenant, &actor, &listed).await?)
+    };
+    called(&found, forgotten).await?;
     nothing()
 }
 
@@ -224,6 +286,16 @@ pub async fn transition(
     asked: Asked,
 ) -> Told {
     let found = find(&house, &caller, Right::Deploy, asked.text("name")?).await?;
+    called(&found, moved(&house, &caller, &origin, &asked, &found)).await
+}
+
+async fn moved(
+    house: &House,
+    caller: &Known,
+    origin: &Origin,
+    asked: &Asked,
+    found: &Listed,
+) -> Told {
     let (version, becomes) = (asked.version()?, stage(asked.text("stage")?)?);
     let listed = house
         .store
@@ -243,11 +315,11 @@ pub async fn transition(
             )
             .await?;
         let detail = json!({ "did": "note stage", "model": found.model, "version": version, "stage": becomes.as_str() });
-        note(&house, &caller, &origin, &found.model, detail).await?;
+        note(house, caller, origin, &found.model, detail).await?;
     } else if listed.stage != becomes {
-        serve(&house, &caller, &origin, &listed, becomes).await?;
+        serve(house, caller, origin, &listed, becomes).await?;
     }
-    told(&house, &caller, &found.model, version).await
+    told(house, caller, &found.model, version).await
 }
 
 /// Moves a version that has a bundle to where a stage says.
@@ -338,4 +410,42 @@ async fn told(
     Ok(Json(
         json!({ "model_version": views::listed_version(&listed) }),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What MLflow 3.14's server refuses (`_validate_source_model` and `_validate_non_local_source_contains_relative_paths`).
+    #[test]
+    fn a_source_on_a_disk_or_one_that_climbs_is_refused() {
+        for wrong in [
+            "/etc/passwd",
+            "model",
+            "./model",
+            "file:///etc",
+            "FILE:/etc",
+            "C:\\model",
+            "mlflow-artifacts:/0/../1",
+            "s3://bucket/%2E%2e/x",
+            "https://host/a/..",
+        ] {
+            let refused = refuse_source(wrong).expect_err(wrong);
+            assert_eq!(
+                refused.mlflow(),
+                ("INVALID_PARAMETER_VALUE", 400),
+                "{wrong}"
+            );
+        }
+        for right in [
+            "mlflow-artifacts:/0/a/artifacts/model",
+            "models:/m-0123",
+            "models:/name/3",
+            "runs:/a/model",
+            "s3://bucket/a..b/model",
+            "dbfs:/model",
+        ] {
+            assert!(refuse_source(right).is_ok(), "{right}");
+        }
+    }
 }

@@ -13,9 +13,10 @@ use crate::refusal::{Code, Refusal};
 use crate::request::{self, Origin};
 use crate::routes::decisions::{IDEMPOTENCY_KEY, VersionWish};
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::{Extension, Json};
 use ombud_oip::Rows;
+use ombud_oip::request::refuse_near_misses;
 use ombud_oip::scoring::Scoring;
 use ombud_ops::Decision;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,7 @@ pub struct ScoredView {
 
 /// Which model is scored with.
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Which {
     #[serde(default)]
     model: Option<String>,
@@ -84,8 +86,10 @@ async fn ping() -> &'static str {
 }
 
 /// Score rows as MLflow's scoring server does
-#[utoipa::path(post, path = "/invocations", tag = "inference", request_body = ScoreWish,
-    params(("model" = Option<String>, Query, description = "The model; not needed where only one is deployed."), ("environment" = Option<String>, Query, description = "Default: `production`.")),
+///
+/// As JSON, or as `text/csv` with the columns' names in its first line.
+#[utoipa::path(post, path = "/invocations", tag = "inference", request_body(content((ScoreWish = "application/json"), (String = "text/csv"))),
+    params(("model" = Option<String>, Query, description = "The model, by our name or by that of MLflow's clients; not needed where only one is deployed."), ("environment" = Option<String>, Query, description = "Default: `production`.")),
     responses((status = 200, description = "Predictions, on record.", body = ScoredView)))]
 async fn invocations(
     State(house): State<House>,
@@ -97,13 +101,14 @@ async fn invocations(
 ) -> Result<Json<ScoredView>, Refusal> {
     let environment = which.environment.map(Value::from);
     let model = match which.model {
-        Some(model) => model,
+        Some(model) => called(&house, &caller, model).await,
         None => only_model(&house, &caller)?,
     };
     let asked = Asked {
         model: &model,
         version: None,
         environment,
+        form: Form::of(&headers)?,
     };
     let (_, _, decisions) = answer(&house, &caller, &origin, asked, &headers, &body).await?;
     let predictions = decisions
@@ -156,6 +161,7 @@ async fn predict(
         model: verb(&call).await?,
         version: None,
         environment: None,
+        form: Form::Json,
     };
     predicted(&house, &caller, &origin, asked, &headers, &body).await
 }
@@ -176,6 +182,7 @@ async fn predict_version(
         model: &model,
         version: Some(verb(&call).await?),
         environment: None,
+        form: Form::Json,
     };
     predicted(&house, &caller, &origin, asked, &headers, &body).await
 }
@@ -196,6 +203,7 @@ async fn predict_label(
         model: &model,
         version: Some(verb(&call).await?),
         environment: None,
+        form: Form::Json,
     };
     predicted(&house, &caller, &origin, asked, &headers, &body).await
 }
@@ -204,6 +212,34 @@ struct Asked<'a> {
     model: &'a str,
     version: Option<&'a str>,
     environment: Option<Value>,
+    form: Form,
+}
+
+/// What the rows are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Csv,
+}
+
+impl Form {
+    /// What MLflow's scoring server takes; whoever names nothing sends JSON.
+    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let named = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let named = named.unwrap_or("application/json");
+        let kind = named.split(';').next().unwrap_or(named).trim();
+        match kind.to_ascii_lowercase().as_str() {
+            "" | "application/json" => Ok(Form::Json),
+            "text/csv" => Ok(Form::Csv),
+            _ => {
+                let words = "rows come as application/json or text/csv";
+                Err(Refusal::new(Code::UnsupportedMediaType, words)
+                    .hint("send `Content-Type: application/json`"))
+            }
+        }
+    }
 }
 
 async fn answer(
@@ -236,7 +272,12 @@ async fn read(
     place.version = asked.version.map(|text| VersionWish::Text(text.to_owned()));
     let found = find(house, caller, Right::Decide, place).await?;
     let rows_max = house.config.limits.rows_max;
-    let scoring = Scoring::read(found.warm.model.schema(), &body.bytes, rows_max)?;
+    let schema = found.warm.model.schema();
+    let scoring = match asked.form {
+        Form::Json => Scoring::read(schema, &body.bytes, rows_max)?,
+        Form::Csv => Scoring::read_csv(schema, &body.bytes, rows_max)?,
+    };
+    refuse_near_misses(scoring.parameters.keys())?;
     if scoring.parameters.contains_key("environment") && asked.environment.is_none() {
         return Err(Refusal::malformed(
             "say the environment in the query: `?environment=…`",
@@ -298,6 +339,21 @@ async fn verb(call: &str) -> Result<&str, Refusal> {
     match call.strip_suffix(PREDICT) {
         Some(named) => Ok(named),
         None => Err(request::no_such_route().await),
+    }
+}
+
+/// The model that is deployed under a name, or that MLflow's clients call so.
+async fn called(house: &House, caller: &Known, name: String) -> String {
+    let is_ours = ombud_core::ModelName::new(&name).is_ok_and(|model| {
+        let live = house.ops.routing().all_live(&caller.tenant);
+        live.iter().any(|live| live.deployment.model == model)
+    });
+    if is_ours {
+        return name;
+    }
+    match house.store.listed(&caller.tenant, &name).await {
+        Ok(listed) => listed.model.to_string(),
+        Err(_) => name,
     }
 }
 

@@ -79,11 +79,18 @@ pub fn new(arguments: &New, console: &Console) -> Result<Outcome, Failure> {
             Failure::invalid(format!("{text:?} is no time"), "write it like 2027-01-31")
         })
     };
+    let expires_us = arguments.expires.as_ref().map(expires).transpose()?;
+    if expires_us.is_some_and(|at| at <= now_us()) {
+        return Err(Failure::invalid(
+            "a key that has expired already would open nothing",
+            "write a time that is yet to come, such as 2027-01-31",
+        ));
+    }
     let wish = NewKey {
         label: arguments.label.clone(),
         role: role(&arguments.role)?,
         scopes,
-        expires_us: arguments.expires.as_ref().map(expires).transpose()?,
+        expires_us,
         created_by: settings::principal(),
     };
     let (runtime, _, rooms) = arguments.settings.open()?;
@@ -151,17 +158,29 @@ pub fn list(arguments: &List, console: &Console) -> Result<Outcome, Failure> {
 pub fn revoke(arguments: &Revoke, console: &Console) -> Result<Outcome, Failure> {
     let (runtime, _, rooms) = arguments.settings.open()?;
     let revoked = runtime.block_on(async {
+        let before = rooms.store.key(&rooms.tenant, &arguments.prefix).await?;
+        if let Some(key) = before.filter(|key| key.revoked_us.is_some()) {
+            return Ok((key, true));
+        }
         let key = rooms
             .store
             .revoke_key(&rooms.tenant, &arguments.prefix, now_us())
             .await?;
         record(&rooms, json!({ "did": "revoke key", "prefix": key.prefix })).await?;
-        Ok::<_, Failure>(key)
+        Ok::<_, Failure>((key, false))
     });
     settings::close(&runtime, &rooms);
-    let key = revoked?;
+    let (key, was_withdrawn) = revoked?;
+    let since = key.revoked_us.map(time::text).unwrap_or_default();
     if console.is_json {
-        console.print_json(&json!({ "prefix": key.prefix }))?;
+        console.print_json(&json!({
+            "prefix": key.prefix, "revoked_at": since, "was_withdrawn": was_withdrawn,
+        }))?;
+    } else if was_withdrawn {
+        console.print(&format!(
+            "{} was withdrawn already, at {since}; nothing changed",
+            key.prefix
+        ))?;
     } else {
         console.print(&format!(
             "{} opens nothing any more; a running server knows within two seconds",

@@ -48,6 +48,7 @@ const VERSIONS: Searchable = Searchable {
     datasets: None,
     default_order: &[("e.changed_us", true), ("e.version", true)],
     last: "e.listed_name",
+    among_equals: &[],
 };
 
 impl Store {

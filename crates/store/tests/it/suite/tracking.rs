@@ -96,7 +96,7 @@ async fn there_is_a_default_experiment_from_the_start(house: &House) {
     let again = house.store.create_experiment(&acme(), new, NOW_MS).await;
     assert_eq!(
         again.unwrap_err().to_string(),
-        "there is a experiment claims already"
+        "the experiment claims exists already"
     );
     let query = asking("tags.team = 'desk' and name ILIKE 'CLA%'", &[], 10);
     let (found, _) = house
