@@ -362,7 +362,7 @@ fn case_is_changed_letter_by_letter() {
             tensor.elem_type = data_type::STRING;
         }
         let texts = Data::Text(Arc::new(vec![given.into()]));
-        let x = Tensor::new(vec![1], texts).unwrap();
+        let x = Tensor::new(vec![1, 1], texts).unwrap();
         let outputs = open(graph).unwrap().run(&[x]).unwrap();
         match outputs[0].tensor().unwrap().data() {
             Data::Text(texts) => texts[0].to_string(),

@@ -14,6 +14,7 @@ use ombud_engine::bundle::Files;
 use ombud_engine::engine::{Given, Mapping, OnnxEngine, OnnxEngineError};
 use ombud_engine::model::{MAPPING_FILE, ONNX_FILE};
 use ombud_engine::onnx::{Element, Input, OnnxModel};
+use ombud_engine::shown;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +55,7 @@ pub(super) fn read(bytes: &[u8], wanted: &Wanted) -> Result<Parts, ImportError> 
     let mut files = Files::new();
     train::add(&mut files, ONNX_FILE, bytes.to_vec())?;
     train::add_json(&mut files, MAPPING_FILE, &mapping)?;
-    let producer: String = engine.model().producer().chars().take(80).collect();
+    let producer = shown::name(engine.model().producer());
     warnings.push("an ONNX graph gives no reasons for its answers".into());
     Ok(Parts {
         task: understood.task,
