@@ -252,6 +252,8 @@ def convert_texts():
 def expected(proto, inputs):
     """What onnxruntime gives: a list of arrays by output name."""
     options = onnxruntime.SessionOptions()
+    # With several threads it adds up parts of a forest, and ties of votes fall as the threads do.
+    options.intra_op_num_threads = 1
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
     outputs = {}

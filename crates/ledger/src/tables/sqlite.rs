@@ -82,45 +82,7 @@ impl SqliteWriter {
 impl SqliteReader {
     /// Opens the file for reading.
     pub fn open(path: &Path) -> Result<Self> {
-        match SqliteReader::open_shared(path) {
-            Err(StorageError::Sqlite(error)) if is_about_writing(&error) => {
-                SqliteReader::open_still(path).map_err(|_| error.into())
-            }
-            opened => opened,
-        }
-    }
-
-    /// Beside whoever writes, which itself needs to write: readers of a write-ahead log note there how far they are.
-    fn open_shared(path: &Path) -> Result<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-        SqliteReader::of(connect(path, flags)?)
-    }
-
-    /// A file on a disk where nobody writes, with nothing of it left in a log.
-    fn open_still(path: &Path) -> Result<Self> {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let is_left = std::fs::metadata(&log).is_ok_and(|log| log.len() > 0);
-        let failed = |kind: io::ErrorKind| StorageError::File {
-            path: path.to_owned(),
-            source: kind.into(),
-        };
-        if is_left {
-            return Err(failed(io::ErrorKind::ReadOnlyFilesystem));
-        }
-        let name = path
-            .to_str()
-            .ok_or_else(|| failed(io::ErrorKind::InvalidFilename))?;
-        let name = name
-            .replace('%', "%25")
-            .replace('?', "%3f")
-            .replace('#', "%23");
-        let uri = format!("file:{name}?immutable=1");
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-        SqliteReader::of(connect(Path::new(&uri), flags)?)
-    }
-
-    fn of(connection: Connection) -> Result<Self> {
+        let connection = read_from(path)?;
         connection.pragma_update(None, "query_only", true)?;
         refuse_newer(schema_version(&connection)?)?;
         Ok(SqliteReader { connection })
@@ -499,12 +461,49 @@ fn tenant_cell(name: String) -> Result<Tenant> {
 
 /// The version of the ledger's tables in a file; zero when there are none.
 pub(crate) fn version(path: &Path) -> Result<i64> {
-    schema_version(&connect(path, OpenFlags::empty())?)
+    schema_version(&read_from(path)?)
 }
 
 /// The version this program brings a file to.
 pub(crate) fn version_known() -> i64 {
     MIGRATIONS.len().try_into().unwrap_or(i64::MAX)
+}
+
+/// A connection for reading: beside whoever writes, which itself needs to write, because readers of a write-ahead log note
+/// there how far they are; else of a file that stands still.
+fn read_from(path: &Path) -> Result<Connection> {
+    let shared = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .and_then(|connection| schema_version(&connection).map(|_| connection));
+    match shared {
+        Err(StorageError::Sqlite(error)) if is_about_writing(&error) => {
+            stands_still(path).map_err(|_| error.into())
+        }
+        opened => opened,
+    }
+}
+
+/// A file on a disk where nobody writes, with nothing of it left in a log.
+fn stands_still(path: &Path) -> Result<Connection> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let is_left = std::fs::metadata(&log).is_ok_and(|log| log.len() > 0);
+    let failed = |kind: io::ErrorKind| StorageError::File {
+        path: path.to_owned(),
+        source: kind.into(),
+    };
+    if is_left {
+        return Err(failed(io::ErrorKind::ReadOnlyFilesystem));
+    }
+    let name = path
+        .to_str()
+        .ok_or_else(|| failed(io::ErrorKind::InvalidFilename))?;
+    let name = name
+        .replace('%', "%25")
+        .replace('?', "%3f")
+        .replace('#', "%23");
+    let uri = format!("file:{name}?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    connect(Path::new(&uri), flags)
 }
 
 /// Whether a file could only not be opened or read because nothing can be written beside it.

@@ -188,7 +188,7 @@ async fn respond(
 /// Both nets, where models are at work, else the curated words. Nothing is recorded of it: the moment must not be.
 fn heard(house: &House, tenant: &Tenant, text: &str) -> Crisis {
     let models = Models::new(house, tenant, "respondent", None);
-    let read = || Some(models.panel().ok()?.reader().ok()?.read(text).ok()?);
+    let read = || models.panel().ok()?.reader().ok()?.read(text).ok();
     match read() {
         Some(read) => judge(read.risk, &read.reading),
         None => judge_by_words(text),
