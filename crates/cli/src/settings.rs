@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn who_sits_here_is_whom_the_system_knows() {
-        let known = "root:x:0:0:root:/root:/bin/sh\nana:x:1000:1000::/home/ana:/bin/sh\n";
+        let known = "root:x:0:0:root:/root:/bin/sh\nana:x:1000:1000::/srv/ana:/bin/sh\n";
         assert_eq!(user_of(1000, known), "ana");
         assert_eq!(user_of(1001, known), "uid 1001");
         assert_eq!(user_of(0, ""), "uid 0");
