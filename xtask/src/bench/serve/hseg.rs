@@ -210,7 +210,7 @@ fn report(measured: &[Vec<Measured>; 2], upload: (f64, f64), rounds: usize) -> R
         ),
         (
             format!(
-                "{UPLOADED} responses uploaded, sealed and stored in {kept:.1} s, all scored and on record after {scored:.1} s (at most {UPLOAD_SECONDS_MAX})"
+                "{UPLOADED} responses uploaded, sealed and stored in {kept:.1} s, all scored and the campaign told after {scored:.1} s (at most {UPLOAD_SECONDS_MAX})"
             ),
             scored <= UPLOAD_SECONDS_MAX,
         ),
