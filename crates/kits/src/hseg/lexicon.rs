@@ -5,12 +5,14 @@
 //! ("the deadline is killing me"), forgives a typing error, and when in doubt finds too much. It judges nobody and
 //! diagnoses nothing. The words are in `data/hseg/lexicon.toml`.
 
+mod terms;
 mod words;
 
 use super::survey::Category;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
+use terms::{Part, WordIndex};
 use words::Word;
 
 /// Words between the parts of a pattern that has a gap.
@@ -110,11 +112,15 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct Lexicon {
     patterns: Vec<Pattern>,
-    intensity: Vec<(Part, f64)>,
+    /// Patterns by the word they begin with.
+    pattern_at: WordIndex,
+    intensity: Vec<f64>,
+    intensity_at: WordIndex,
     signals: Vec<(Category, Pattern)>,
+    signal_at: WordIndex,
     boosters: HashSet<String>,
     negation: Negation,
-    /// Long words, by first letter, that a mistyped one is taken for.
+    /// Long words, by first letter, that a mistyped one is taken for; in order.
     long_words: HashMap<u8, Vec<String>>,
 }
 
@@ -125,13 +131,6 @@ struct Pattern {
     parts: Vec<Part>,
     unless_then: Vec<String>,
     unless_before: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Part {
-    /// Any of these words; those ending in `*` by their beginning.
-    Any(Vec<String>),
-    Gap,
 }
 
 #[derive(Debug, Deserialize)]
@@ -219,15 +218,18 @@ impl Lexicon {
                 ));
             }
         }
-        let intensity = file
+        let long_words = long_words(&patterns);
+        let (words, intensity): (Vec<Part>, Vec<f64>) = file
             .intensity
             .into_iter()
-            .map(|(word, weight)| (Part::Any(vec![word]), weight))
-            .collect();
-        let long_words = long_words(&patterns);
+            .map(|(word, weight)| (Part::new(&word), weight))
+            .unzip();
         Ok(Lexicon {
+            pattern_at: WordIndex::new(patterns.iter().map(|it| &it.parts[0])),
             patterns,
+            intensity_at: WordIndex::new(&words),
             intensity,
+            signal_at: WordIndex::new(signals.iter().map(|(_, it)| &it.parts[0])),
             signals,
             boosters: file.boosters.words,
             negation: file.negation,
@@ -270,7 +272,7 @@ impl Lexicon {
                 continue;
             };
             if word.text.len() >= words::LONG
-                && !known.contains(&word.text)
+                && known.binary_search(&word.text).is_err()
                 && let Some(meant) = known.iter().find(|it| words::is_mistyped(&word.text, it))
             {
                 word.text.clone_from(meant);
@@ -281,8 +283,9 @@ impl Lexicon {
 
     fn indicators(&self, text: &str, words: &[Word]) -> Vec<Indicator> {
         let mut found: Vec<Indicator> = Vec::new();
-        for start in 0..words.len() {
-            for pattern in &self.patterns {
+        for (start, word) in words.iter().enumerate() {
+            for at in self.pattern_at.of(&word.text) {
+                let pattern = &self.patterns[at];
                 let Some(end) = pattern.found_at(words, start) else {
                     continue;
                 };
@@ -322,11 +325,8 @@ impl Lexicon {
     fn intensity(&self, text: &str, words: &[Word], is_crisis: bool) -> f64 {
         let mut calm = 1.0;
         for (at, word) in words.iter().enumerate() {
-            let strongest = self
-                .intensity
-                .iter()
-                .filter(|(part, _)| part.is(&word.text))
-                .map(|(_, weight)| *weight);
+            let weights = self.intensity_at.of(&word.text);
+            let strongest = weights.into_iter().map(|at| self.intensity[at]);
             let Some(weight) = strongest.reduce(f64::max) else {
                 continue;
             };
@@ -348,8 +348,9 @@ impl Lexicon {
 
     fn signals(&self, text: &str, words: &[Word]) -> [Vec<Mark>; 6] {
         let mut marks: [Vec<Mark>; 6] = Default::default();
-        for start in 0..words.len() {
-            for (category, pattern) in &self.signals {
+        for (start, word) in words.iter().enumerate() {
+            for at in self.signal_at.of(&word.text) {
+                let (category, pattern) = &self.signals[at];
                 let Some(end) = pattern.found_at(words, start) else {
                     continue;
                 };
@@ -435,39 +436,13 @@ impl Pattern {
     }
 }
 
-impl Part {
-    fn new(text: &str) -> Part {
-        match text {
-            ".." => Part::Gap,
-            _ => Part::Any(text.split('|').map(str::to_owned).collect()),
-        }
-    }
-
-    fn is(&self, word: &str) -> bool {
-        let Part::Any(words) = self else { return false };
-        words.iter().any(|it| match it.split_once('*') {
-            Some((beginning, ending)) => {
-                word.len() >= beginning.len() + ending.len()
-                    && word.starts_with(beginning)
-                    && word.ends_with(ending)
-            }
-            None => it == word,
-        })
-    }
-}
-
 fn long_words(patterns: &[Pattern]) -> HashMap<u8, Vec<String>> {
     let mut known: HashMap<u8, Vec<String>> = HashMap::new();
     let mut words: HashSet<String> = ["suicide", "suicidal"].map(str::to_owned).into();
     for part in patterns.iter().flat_map(|pattern| &pattern.parts) {
-        if let Part::Any(of_part) = part {
-            words.extend(
-                of_part
-                    .iter()
-                    .filter(|it| it.len() >= words::LONG && !it.contains('*'))
-                    .cloned(),
-            );
-        }
+        let whole = part.whole_words();
+        let long = whole.filter(|it| it.len() >= words::LONG);
+        words.extend(long.map(str::to_owned));
     }
     let mut words: Vec<String> = words.into_iter().collect();
     words.sort();
