@@ -157,6 +157,32 @@ impl Encoding {
             .collect()
     }
 
+    /// How many of the schema's features there are up to the last that is encoded.
+    pub fn features(&self) -> usize {
+        let features = self.blocks().map(|block| block.feature() + 1);
+        features.max().unwrap_or(0)
+    }
+
+    /// Columns' shares, in the columns' order, added up to features.
+    pub fn by_feature(
+        &self,
+        shares: impl IntoIterator<Item = (usize, f64)>,
+        features: usize,
+    ) -> Vec<f64> {
+        let mut sums = vec![0.0; features];
+        let mut blocks = self.blocks.iter();
+        let mut block = blocks.next();
+        for (column, share) in shares {
+            while block.is_some_and(|placed| column >= placed.offset + placed.width) {
+                block = blocks.next();
+            }
+            if let Some(placed) = block {
+                sums[placed.block.feature()] += share;
+            }
+        }
+        sums
+    }
+
     /// Writes a row's columns out; `out` has [`Encoding::columns`] places.
     pub fn encode_row(&self, row: &Row, scratch: &mut EncodeScratch, out: &mut [f64]) {
         self.encode(&row.values(), scratch, out);

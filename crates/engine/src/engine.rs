@@ -85,12 +85,3 @@ pub struct Marked {
 
 /// Rows scored by one task; enough to outweigh handing it out, few enough to balance two threads.
 const ROWS_PER_TASK: usize = 2_048;
-
-/// Adds columns' shares up to features.
-fn by_feature(shares: &[f64], feature_of_column: &[usize], features: usize) -> Vec<f64> {
-    let mut sums = vec![0.0; features];
-    for (share, feature) in shares.iter().zip(feature_of_column) {
-        sums[*feature] += share;
-    }
-    sums
-}

@@ -1,6 +1,6 @@
 //! Segments as an engine: encodes, measures closeness, explains by what sets the segment apart from the next one.
 
-use super::{Engine, Points, ROWS_PER_TASK, Reasons, by_feature};
+use super::{Engine, Points, ROWS_PER_TASK, Reasons};
 use crate::clusters::{Against, Clusters};
 use crate::encoding::{EncodeScratch, Encoding, EncodingError};
 use ombud_core::explanation::Unit;
@@ -82,7 +82,6 @@ impl Engine for ClusterEngine {
         let mut columns = vec![0.0; self.encoding.columns()];
         self.encoding
             .encode_row(row, &mut EncodeScratch::default(), &mut columns);
-        let feature_of_column = self.encoding.feature_of_column();
         let (base, shares) = match self.clusters.contrast(&columns, Against::RunnerUp) {
             Ok(contrast) => (contrast.constant, contrast.contributions),
             Err(_) => (0.0, Vec::new()),
@@ -90,7 +89,9 @@ impl Engine for ClusterEngine {
         Reasons {
             unit: Unit::Closeness,
             base,
-            by_feature: by_feature(&shares, &feature_of_column, row.values().len()),
+            by_feature: self
+                .encoding
+                .by_feature(shares.into_iter().enumerate(), row.values().len()),
             words: Vec::new(),
         }
     }

@@ -1,20 +1,24 @@
 //! The forest as an engine: encodes, walks, links, explains by exact TreeSHAP.
 
-use super::{Engine, Marked, ROWS_PER_TASK, Reasons, by_feature};
+use super::{Engine, Marked, ROWS_PER_TASK, Reasons};
 use crate::encoding::{EncodeScratch, Encoding, EncodingError};
 use crate::forest::{CompiledForest, Explainer, Forest, Link};
 use ombud_core::explanation::Unit;
 use ombud_core::{Frame, Row};
 use rayon::prelude::*;
-use std::sync::OnceLock;
+use std::fmt;
+use std::sync::LazyLock;
 
 /// A forest over encoded rows.
-#[derive(Debug)]
 pub struct ForestEngine {
     encoding: Encoding,
-    forest: Forest,
     compiled: CompiledForest,
-    explainer: OnceLock<Explainer>,
+    link: Link,
+    outputs: usize,
+    /// Gains by column.
+    gains: Vec<f64>,
+    /// Made when reasons are first wanted, of the forest itself, which goes then: answers need only what was compiled.
+    explainer: LazyLock<Explainer, Box<dyn FnOnce() -> Explainer + Send>>,
     is_binary: bool,
 }
 
@@ -33,19 +37,16 @@ impl ForestEngine {
         }
         let tells_two_apart = matches!(forest.link(), Link::Logistic { .. } | Link::Step);
         let is_binary = forest.outputs() == 1 && tells_two_apart;
-        let compiled = forest.compile();
+        let importance = forest.importance();
         Ok(ForestEngine {
             encoding,
-            forest,
-            compiled,
-            explainer: OnceLock::new(),
+            compiled: forest.compile(),
+            link: forest.link(),
+            outputs: forest.outputs(),
+            gains: importance.iter().map(|of| of.gain.max(0.0)).collect(),
+            explainer: LazyLock::new(Box::new(move || forest.explainer())),
             is_binary,
         })
-    }
-
-    /// The forest itself.
-    pub fn forest(&self) -> &Forest {
-        &self.forest
     }
 
     /// How rows are encoded.
@@ -55,7 +56,7 @@ impl ForestEngine {
 
     /// Scores rows that are encoded already; training uses it where a column must not know its row's answer.
     pub fn score_encoded(&self, columns: &[f64], scores: &mut [f64]) {
-        let outputs = self.forest.outputs();
+        let outputs = self.outputs;
         let mut margins = vec![0.0; columns.len() / self.encoding.columns().max(1) * outputs];
         self.compiled.margins(columns, &mut margins);
         for (margins, scores) in margins
@@ -68,7 +69,7 @@ impl ForestEngine {
 
     /// From margins to scores: a binary forest has one margin and two classes.
     fn finish(&self, margins: &mut [f64], scores: &mut [f64]) {
-        self.forest.link().apply(margins);
+        self.link.apply(margins);
         if self.is_binary {
             scores[0] = 1.0 - margins[0];
             scores[1] = margins[0];
@@ -78,18 +79,22 @@ impl ForestEngine {
     }
 }
 
+impl fmt::Debug for ForestEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForestEngine")
+            .field("outputs", &self.outputs)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Engine for ForestEngine {
     fn width(&self) -> usize {
-        if self.is_binary {
-            2
-        } else {
-            self.forest.outputs()
-        }
+        if self.is_binary { 2 } else { self.outputs }
     }
 
     fn score_row(&self, row: &Row, scores: &mut [f64]) {
         let mut columns = vec![0.0; self.encoding.columns()];
-        let mut margins = vec![0.0; self.forest.outputs()];
+        let mut margins = vec![0.0; self.outputs];
         self.encoding
             .encode_row(row, &mut EncodeScratch::default(), &mut columns);
         self.compiled.margins_row(&columns, &mut margins);
@@ -97,7 +102,7 @@ impl Engine for ForestEngine {
     }
 
     fn score_frame(&self, frame: &Frame, scores: &mut [f64]) {
-        let (width, outputs) = (self.width(), self.forest.outputs());
+        let (width, outputs) = (self.width(), self.outputs);
         scores
             .par_chunks_mut(ROWS_PER_TASK * width)
             .enumerate()
@@ -127,7 +132,6 @@ impl Engine for ForestEngine {
         let mut encoded = vec![0.0; columns];
         self.encoding
             .encode_row(row, &mut EncodeScratch::default(), &mut encoded);
-        let explainer = self.explainer.get_or_init(|| self.forest.explainer());
         // A binary forest has one margin, that of the second class: the first class's reasons are its mirror.
         let (margin, sign) = match (self.is_binary, output) {
             (true, 0) => (0, -1.0),
@@ -135,9 +139,10 @@ impl Engine for ForestEngine {
             (false, output) => (output, 1.0),
         };
         let mut shares = vec![0.0; columns + 1];
-        explainer.contributions_to(margin, &encoded, &mut shares);
+        self.explainer
+            .contributions_to(margin, &encoded, &mut shares);
         shares.iter_mut().for_each(|share| *share *= sign);
-        let feature_of_column = self.encoding.feature_of_column();
+        let base = shares.pop().unwrap_or_default();
         let words =
             self.encoding
                 .marks(row, &|_| 0.0, margin)
@@ -147,28 +152,23 @@ impl Engine for ForestEngine {
                     Marked { feature, marks }
                 });
         Reasons {
-            unit: match self.forest.link() {
+            unit: match self.link {
                 Link::Identity => Unit::Target,
                 Link::Exp => Unit::LogTarget,
                 _ => Unit::LogOdds,
             },
-            base: shares[columns],
-            by_feature: by_feature(&shares[..columns], &feature_of_column, row.values().len()),
+            base,
+            by_feature: self
+                .encoding
+                .by_feature(shares.into_iter().enumerate(), row.values().len()),
             words: words.collect(),
         }
     }
 
     fn importance(&self) -> Option<Vec<f64>> {
-        let gains: Vec<f64> = self
-            .forest
-            .importance()
-            .iter()
-            .map(|of| of.gain.max(0.0))
-            .collect();
-        let total: f64 = gains.iter().sum();
-        let feature_of_column = self.encoding.feature_of_column();
-        let features = feature_of_column.iter().max().map_or(0, |last| last + 1);
-        let mut shares = by_feature(&gains, &feature_of_column, features);
+        let gains = self.gains.iter().copied().enumerate();
+        let mut shares = self.encoding.by_feature(gains, self.encoding.features());
+        let total: f64 = shares.iter().sum();
         if total > 0.0 {
             shares.iter_mut().for_each(|share| *share /= total);
         }

@@ -1,6 +1,6 @@
 //! The linear model as an engine: encodes sparsely, adds weights, links, explains by weight times value.
 
-use super::{Engine, Marked, ROWS_PER_TASK, Reasons, by_feature};
+use super::{Engine, Marked, ROWS_PER_TASK, Reasons};
 use crate::encoding::{EncodeScratch, Encoding, EncodingError};
 use crate::linear::{Linear, Link};
 use crate::text::SparseVector;
@@ -122,19 +122,17 @@ impl Engine for LinearEngine {
             (true, _) => (0, 1.0),
             (false, output) => (output, 1.0),
         };
-        let feature_of_column = self.encoding.feature_of_column();
-        let mut shares = vec![0.0; row.values().len()];
-        for (column, value) in columns.iter() {
-            let column = column as usize;
-            shares[feature_of_column[column]] +=
-                sign * self.linear.weight(column, margin) * f64::from(value);
-        }
         let weight_of = |column: usize| sign * self.linear.weight(column, margin);
+        let shares = columns.iter().map(|(column, value)| {
+            let column = column as usize;
+            (column, weight_of(column) * f64::from(value))
+        });
+        let by_feature = self.encoding.by_feature(shares, row.values().len());
         let words = self.encoding.marks(row, &weight_of, margin);
         Reasons {
             unit: Unit::LogOdds,
             base: sign * self.linear.bias()[margin],
-            by_feature: shares,
+            by_feature,
             words: words
                 .into_iter()
                 .map(|(feature, marks)| Marked { feature, marks })
@@ -150,10 +148,8 @@ impl Engine for LinearEngine {
                 .map(|o| self.linear.weight(column, o).abs())
                 .sum::<f64>()
         };
-        let norms: Vec<f64> = (0..columns).map(norm).collect();
-        let feature_of_column = self.encoding.feature_of_column();
-        let features = feature_of_column.iter().max().map_or(0, |last| last + 1);
-        let mut shares = by_feature(&norms, &feature_of_column, features);
+        let norms = (0..columns).map(|column| (column, norm(column)));
+        let mut shares = self.encoding.by_feature(norms, self.encoding.features());
         let total: f64 = shares.iter().sum();
         if total > 0.0 {
             shares.iter_mut().for_each(|share| *share /= total);

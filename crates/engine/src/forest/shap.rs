@@ -14,8 +14,6 @@ use super::{CategorySet, Comparison, Forest, Node, Span, Test};
 
 /// Rows explained together, so that a tree's tables are made once for all of them.
 const BLOCK_ROWS: usize = 64;
-/// Marks a question without a set.
-const NONE: u32 = u32::MAX;
 
 /// A forest prepared for explaining.
 #[derive(Clone, Debug)]
@@ -48,13 +46,20 @@ struct ExplainedTree {
 /// What a node asks; a leaf asks nothing and has a value.
 #[derive(Clone, Copy, Debug)]
 struct Question {
-    /// The threshold, or a leaf's value.
+    /// A leaf's value, the threshold, or the index of the set: sixteen bytes a node, of which there are many.
     number: f64,
     feature: u32,
-    set: u32,
+    asks: Asks,
     missing_left: bool,
     zero_is_missing: bool,
-    is_leaf: bool,
+}
+
+/// What a question's number is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    Nothing,
+    Threshold,
+    Members,
 }
 
 /// The way from a node to a child.
@@ -77,6 +82,8 @@ struct Edge {
 struct Points<const Q: usize> {
     t: [f64; Q],
     weight: [f64; Q],
+    /// `-weight / (1 - t)`.
+    lost: [f64; Q],
 }
 
 /// Which outputs are explained.
@@ -274,7 +281,7 @@ impl Explainer {
         {
             let out = &mut out[told.place(tree.output) * (self.features + 1)..][..self.features];
             for (goes_left, question) in scratch.goes_left.iter_mut().zip(&tree.questions) {
-                *goes_left = !question.is_leaf && self.goes_left(question, row);
+                *goes_left = question.asks != Asks::Nothing && self.goes_left(question, row);
             }
             scratch.down(tree);
             scratch.up(tree);
@@ -294,8 +301,8 @@ impl Explainer {
         if x.is_nan() {
             return question.missing_left;
         }
-        if question.set != NONE {
-            let set = &self.sets[question.set as usize];
+        if question.asks == Asks::Members {
+            let set = &self.sets[question.number as usize];
             let category = self.comparison.category(x);
             return self
                 .comparison
@@ -388,7 +395,7 @@ impl ExplainedTree {
             .questions
             .iter()
             .zip(&reach)
-            .filter(|(question, _)| question.is_leaf);
+            .filter(|(question, _)| question.asks == Asks::Nothing);
         leaves
             .map(|(question, reach)| question.number * reach)
             .sum()
@@ -401,23 +408,21 @@ impl Question {
             Node::Leaf { value, .. } => Question {
                 number: *value,
                 feature: 0,
-                set: NONE,
+                asks: Asks::Nothing,
                 missing_left: false,
                 zero_is_missing: false,
-                is_leaf: true,
             },
             Node::Split(split) => {
-                let (number, set) = match split.test {
-                    Test::Threshold(threshold) => (threshold, NONE),
-                    Test::Members(set) => (0.0, set),
+                let (number, asks) = match split.test {
+                    Test::Threshold(threshold) => (threshold, Asks::Threshold),
+                    Test::Members(set) => (f64::from(set), Asks::Members),
                 };
                 Question {
                     number,
                     feature: split.feature,
-                    set,
+                    asks,
                     missing_left: split.missing_left,
                     zero_is_missing: forest.zero_counts_as_missing(split.feature as usize),
-                    is_leaf: false,
                 }
             }
         }
@@ -444,7 +449,7 @@ impl<const Q: usize> Factors<Q> {
             factors.ways[Way::HasLeft as usize][q] = edge.share;
             factors.gain[1][q] = weight * (1.0 - z) * factors.inverse[q];
             // For o = 0 the share cancels, so nothing is divided by it.
-            factors.gain[0][q] = -weight / (1.0 - t);
+            factors.gain[0][q] = points.lost[q];
         }
         factors
     }
@@ -493,7 +498,7 @@ impl<const Q: usize> Scratch<Q> {
             let factor = &self.factors[node].ways[way];
             let mut product = self.products[edge.parent as usize];
             let question = &tree.questions[node];
-            let value = if question.is_leaf {
+            let value = if question.asks == Asks::Nothing {
                 question.number
             } else {
                 0.0
@@ -563,6 +568,7 @@ fn points<const Q: usize>(count: usize) -> Vec<Points<Q>> {
     let chunk = |chunk: &[(f64, f64)]| Points {
         t: std::array::from_fn(|q| chunk[q].0),
         weight: std::array::from_fn(|q| chunk[q].1),
+        lost: std::array::from_fn(|q| -chunk[q].1 / (1.0 - chunk[q].0)),
     };
     all.chunks_exact(Q).map(chunk).collect()
 }

@@ -4,7 +4,9 @@
 //! and each occurrence equally among the words it covers. So the marks of a text sum to the class's
 //! margin less its bias, up to rounding; nothing is hidden in features that no word shows.
 
-use super::{Normalized, Part, Scratch, SparseVector, Unit, Units, Vectorizer, net_count};
+use super::{
+    Normalized, Part, Scratch, SparseVector, TextOptions, Unit, Units, Vectorizer, net_count,
+};
 
 /// One word of the original text and what it added to the margin.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,15 +50,11 @@ impl Vectorizer {
         scratch: &mut Scratch,
         weight_of: &dyn Fn(u32) -> f64,
     ) -> Vec<Mark> {
-        let mut row = SparseVector::default();
-        self.transform(text, scratch, &mut row);
-        let Scratch {
-            normalized, units, ..
-        } = scratch;
+        scratch.normalized.set(text, self.options.strip_accents);
         let mut spans = Vec::new();
         // Characters come last and have the widest words; those of the other parts move into them.
         for part in self.parts.iter().rev() {
-            let found = part.spans(&row, normalized, units, weight_of);
+            let found = part.spans(&self.options, scratch, weight_of);
             match spans.is_empty() {
                 true => spans = found,
                 false => move_into(&mut spans, &found),
@@ -68,7 +66,7 @@ impl Vectorizer {
             .any(|part| part.analysis.unit() == Unit::Characters);
         let known = spans.iter().filter(|span| span.is_known);
         known
-            .map(|span| mark(text, normalized, span, is_chunk))
+            .map(|span| mark(text, &scratch.normalized, span, is_chunk))
             .collect()
     }
 }
@@ -76,13 +74,12 @@ impl Vectorizer {
 impl Part {
     fn spans(
         &self,
-        row: &SparseVector,
-        normalized: &Normalized,
-        units: &mut Units,
+        options: &TextOptions,
+        scratch: &mut Scratch,
         weight_of: &dyn Fn(u32) -> f64,
     ) -> Vec<Span> {
-        self.analysis.split(normalized, units);
-        let words = units.words().iter().map(|word| word.normalized);
+        self.analysis.split(&scratch.normalized, &mut scratch.units);
+        let words = scratch.units.words().iter().map(|word| word.normalized);
         let span = |(start, end)| Span {
             start,
             end,
@@ -90,8 +87,14 @@ impl Part {
             is_known: false,
         };
         let mut spans = words.map(span).collect::<Vec<_>>();
-        let mut occurrences = self.occurrences(units);
+        let mut occurrences = self.occurrences(&mut scratch.units);
         occurrences.sort_by_key(|occurrence| occurrence.hit);
+        scratch.hits.clear();
+        scratch
+            .hits
+            .extend(occurrences.iter().map(|occurrence| occurrence.hit));
+        let mut row = SparseVector::default();
+        self.append_row(options, scratch, &mut row);
         for run in occurrences.chunk_by(|left, right| left.hit >> 1 == right.hit >> 1) {
             let feature = self.offset + (run[0].hit >> 1);
             if let Ok(at) = row.indices.binary_search(&feature) {
