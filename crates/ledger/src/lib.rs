@@ -23,6 +23,7 @@ pub mod seal;
 pub mod verify;
 
 mod observe;
+mod random;
 mod rewriting;
 mod tables;
 mod writer;

@@ -4,6 +4,8 @@
 //! nothing, because a walk over a chain must be able to hash whatever it finds, however wrong.
 
 use crate::name::{LaneName, Tenant};
+use crate::random;
+use ombud_core::digest::hexadecimal;
 use ombud_core::{Digest, ModelName, Version};
 use std::fmt;
 use std::str::FromStr;
@@ -308,9 +310,7 @@ impl RecordId {
 
     /// A new id for something that happens at `time_us`.
     pub fn generate(time_us: i64) -> Result<Self, getrandom::Error> {
-        let mut random = [0; 10];
-        getrandom::fill(&mut random)?;
-        Ok(RecordId::from_parts(time_us, random))
+        Ok(RecordId::from_parts(time_us, random::ten_bytes()?))
     }
 
     /// The id made of a time and randomness: a UUID of version 7.
@@ -337,13 +337,16 @@ impl RecordId {
 
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, byte) in self.0.iter().enumerate() {
-            if matches!(place, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
+        const ENDS: [usize; 5] = [8, 12, 16, 20, 32];
+        let mut digits = [0; 2 * RecordId::BYTES];
+        let digits = hexadecimal(&self.0, &mut digits);
+        let (mut written, mut end) = ([b'-'; 2 * RecordId::BYTES + 4], 0);
+        for (hyphens, part) in ENDS.iter().enumerate() {
+            let start = end;
+            end = *part;
+            written[start + hyphens..end + hyphens].copy_from_slice(&digits.as_bytes()[start..end]);
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&written).map_err(|_| fmt::Error)?)
     }
 }
 
