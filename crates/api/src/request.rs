@@ -103,7 +103,7 @@ pub async fn surround(
     request.extensions_mut().insert(origin.clone());
     request.extensions_mut().insert(noted.clone());
     let held = house.metrics.in_flight.hold();
-    let mut response = next.run(request).await;
+    let mut response = cross_origin(&house, request, next).await;
     drop(held);
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let access = access_of(house.kits, method.as_str(), route);
@@ -164,7 +164,7 @@ pub async fn surround(
 }
 
 /// Lets a request in when there is room, and ends it when its time is over.
-pub async fn admit(State(house): State<House>, mut request: Request<Body>, next: Next) -> Response {
+async fn admit(house: &House, mut request: Request<Body>, next: Next) -> Response {
     let Ok(_place) = house.places.try_acquire() else {
         house.metrics.limited.of(&["requests"]).add();
         return Refusal::new(Code::Busy, "as many requests as may be are at work")
@@ -211,11 +211,7 @@ fn is_streamed(request: &Request<Body>) -> bool {
 }
 
 /// Lets the pages of named origins call, and answers their browsers' questions before a call.
-pub async fn cross_origin(
-    State(house): State<House>,
-    request: Request<Body>,
-    next: Next,
-) -> Response {
+async fn cross_origin(house: &House, request: Request<Body>, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let allowed = origin.filter(|origin| {
         house
@@ -226,7 +222,7 @@ pub async fn cross_origin(
             .any(|named| named.as_bytes() == origin.as_bytes())
     });
     let Some(allowed) = allowed else {
-        return next.run(request).await;
+        return admit(house, request, next).await;
     };
     let is_question = request.method() == Method::OPTIONS
         && request
@@ -235,7 +231,7 @@ pub async fn cross_origin(
     let mut response = if is_question {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        next.run(request).await
+        Box::pin(admit(house, request, next)).await
     };
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
@@ -351,6 +347,7 @@ fn secure(headers: &mut HeaderMap, is_encrypted: bool) {
             "same-origin",
         ),
     ];
+    headers.reserve(fixed.len() + 2);
     for (name, value) in fixed {
         headers
             .entry(name)

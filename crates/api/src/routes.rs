@@ -298,8 +298,6 @@ fn surrounded(routes: Router<House>, house: House) -> Router {
     routes
         .fallback(request::no_such_route)
         .method_not_allowed_fallback(request::method_not_allowed)
-        .layer(from_fn_with_state(house.clone(), request::admit))
-        .layer(from_fn_with_state(house.clone(), request::cross_origin))
         .layer(from_fn_with_state(house.clone(), request::surround))
         .with_state(house)
 }

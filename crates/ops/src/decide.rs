@@ -102,21 +102,34 @@ impl Ops {
     /// Answers one question.
     pub async fn decide(&self, tenant: &Tenant, caller: &Caller, ask: Ask) -> Result<Decision> {
         let fresh = new_id(self.now_us())?;
-        let Some(key) = &ask.idempotency_key else {
-            return self.decide_once(tenant, caller, &ask, fresh).await;
-        };
-        let reservation = self.reserve(tenant, caller, &ask, key, fresh).await?;
+        match &ask.idempotency_key {
+            None => self.decide_once(tenant, caller, &ask, fresh).await,
+            // Apart, so that the many without a key do not carry what the few with one need.
+            Some(key) => Box::pin(self.decide_under(tenant, caller, &ask, key, fresh)).await,
+        }
+    }
+
+    /// Answers a question once, however often it is sent under a key.
+    async fn decide_under(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        ask: &Ask,
+        key: &str,
+        fresh: RecordId,
+    ) -> Result<Decision> {
+        let reservation = self.reserve(tenant, caller, ask, key, fresh).await?;
         let id = reservation.decision();
         if let Reservation::Again(_) = reservation
             && let Some(record) = self.recorded(tenant, id).await?
         {
-            return self.replay(tenant, &ask, record).await;
+            return self.replay(tenant, ask, record).await;
         }
-        match self.decide_once(tenant, caller, &ask, id).await {
+        match self.decide_once(tenant, caller, ask, id).await {
             // Another try of the same request was faster between our look and our record.
             Err(Error::Ledger(ombud_ledger::Error::Repeated { .. })) => {
                 let record = self.recorded(tenant, id).await?;
-                self.replay(tenant, &ask, record.ok_or(Error::Unreadable { id })?)
+                self.replay(tenant, ask, record.ok_or(Error::Unreadable { id })?)
                     .await
             }
             Err(
@@ -313,7 +326,7 @@ impl Ops {
     /// A model that gains from it answers together with other rows; a small one here, a large one on the pool.
     async fn compute(&self, warm: &Arc<Warm>, row: Row, explain: bool) -> Result<Answered> {
         if let Some(batcher) = &warm.batcher {
-            let computed = batcher.ask(row, explain).await?;
+            let computed = Box::pin(batcher.ask(row, explain)).await?;
             return Answered::of(warm, computed);
         }
         if !warm.is_large() {
@@ -321,7 +334,7 @@ impl Ops {
         }
         let warm = Arc::clone(warm);
         let work = move || compute_row(&warm, row, explain);
-        self.shared.pool.run(work).await?
+        Box::pin(self.shared.pool.run(work)).await?
     }
 
     async fn record(

@@ -184,9 +184,8 @@ async fn decide(
     let (environment, question) = match question_of(&caller, &name, &headers, &body) {
         Ok(asked) => asked,
         Err(refusal) => {
-            return Err(house
-                .record_refusal(&caller, &origin, Some(name), refusal)
-                .await);
+            let recorded = house.record_refusal(&caller, &origin, Some(name), refusal);
+            return Err(Box::pin(recorded).await);
         }
     };
     let decision = ask(&house, &caller, &origin, name, environment, question).await?;
@@ -452,14 +451,8 @@ pub(crate) async fn version_of(
             return Ok(labelled);
         }
     }
-    Ok(Some(
-        house
-            .registry
-            .store
-            .resolve(&caller.tenant, model, &text)
-            .await?
-            .version,
-    ))
+    let resolved = house.registry.store.resolve(&caller.tenant, model, &text);
+    Ok(Some(Box::pin(resolved).await?.version))
 }
 
 fn clear(input: &RawValue) -> Clear {
