@@ -4,6 +4,7 @@
 //! everything else to standard error; with `--json` there is exactly one JSON object on standard output, whatever
 //! happens. Exit codes say whose mistake it was: 2 the caller's, 1 ours, 3 a gate that was to be enforced, 4 a ledger with a flaw.
 
+mod allocator;
 mod args;
 mod bundles;
 mod commands;
@@ -23,11 +24,11 @@ mod table;
 
 use std::process::ExitCode;
 
-/// Many small allocations on many threads are what a server does; the system's allocator makes them wait for each other.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
+    allocator::settle();
     match args::parse() {
         Ok(cli) => commands::run(&cli),
         Err(end) => end,
