@@ -256,52 +256,58 @@ fn subject(tensor: &Tensor, row: usize) -> Result<Option<String>> {
 
 /// Writes rows: what stands between the values is the same in each, and made once.
 struct Writer<'a> {
-    parts: Vec<(Vec<u8>, &'a Column<'a>)>,
-    end: Vec<u8>,
+    columns: &'a [Column<'a>],
+    /// What stands before each value and after the last, one behind the other.
+    between: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
 }
 
 impl<'a> Writer<'a> {
     fn new(columns: &'a [Column<'a>]) -> Self {
         let mut open: &[String] = &[];
-        let mut parts = Vec::with_capacity(columns.len());
+        let mut between = Vec::with_capacity(columns.len() * 16);
+        let mut ends = Vec::with_capacity(columns.len() + 1);
+        between.push(b'{');
         for (place, column) in columns.iter().enumerate() {
             let steps = column.feature.path.steps();
             let (folder, key) = steps.split_at(steps.len().saturating_sub(1));
             let shared = open.iter().zip(folder).take_while(|(a, b)| a == b).count();
-            let mut before = if place == 0 {
-                b"{".to_vec()
-            } else {
-                vec![b'}'; open.len() - shared]
-            };
             if place > 0 {
-                before.push(b',');
+                between.extend(open[shared..].iter().map(|_| b'}'));
+                between.push(b',');
             }
             for step in &folder[shared..] {
-                write_text(&mut before, step);
-                before.extend_from_slice(b":{");
+                write_text(&mut between, step);
+                between.extend_from_slice(b":{");
             }
             for step in key {
-                write_text(&mut before, step);
-                before.push(b':');
+                write_text(&mut between, step);
+                between.push(b':');
             }
             open = folder;
-            parts.push((before, column));
+            ends.push(between.len());
         }
-        let braces = if columns.is_empty() {
-            b"{}".to_vec()
-        } else {
-            vec![b'}'; open.len() + 1]
-        };
-        Writer { parts, end: braces }
+        between.extend(open.iter().map(|_| b'}'));
+        between.push(b'}');
+        ends.push(between.len());
+        Writer {
+            columns,
+            between,
+            ends,
+        }
     }
 
     fn row(&self, row: usize) -> Result<Vec<u8>> {
-        let mut text = Vec::with_capacity(self.parts.len() * 24);
-        for (before, column) in &self.parts {
-            text.extend_from_slice(before);
-            column.write(&mut text, row)?;
+        let mut text = Vec::with_capacity(self.between.len() + self.columns.len() * 16);
+        let mut start = 0;
+        for (place, end) in self.ends.iter().enumerate() {
+            text.extend_from_slice(&self.between[start..*end]);
+            if let Some(column) = self.columns.get(place) {
+                column.write(&mut text, row)?;
+            }
+            start = *end;
         }
-        text.extend_from_slice(&self.end);
         Ok(text)
     }
 }
