@@ -197,7 +197,15 @@ fn whoever_writes_of_danger_is_shown_help_at_once_and_a_person_must_look() {
     let organization = office.organization(&json!({ "case_hours": 2 }));
     let campaign = office.campaign(&organization);
     office.post(&format!("/campaigns/{campaign}/open"), &json!({}));
-    let invitations = office.invitations(&campaign, 2);
+    let path = format!("/campaigns/{campaign}/invitations");
+    let few = office
+        .server
+        .post(&path, &office.admin, &json!({ "number": 4 }));
+    assert_eq!(
+        few.status, 400,
+        "a case among four people names one of them"
+    );
+    let invitations = office.invitations(&campaign, 5);
     let calm = office
         .respond(&invitations[0], "I am not afraid to speak up here")
         .fine();

@@ -34,6 +34,13 @@ pub struct Models {
     caller: ombud_ops::Caller,
 }
 
+/// Whether an answer's reasons are wanted; they take longer than the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reasons {
+    Told,
+    Left,
+}
+
 /// What both nets made of a text: the models, and the words that people listed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextAnswer {
@@ -117,8 +124,8 @@ impl Models {
         let input = json!({ TEXT_FEATURE: text });
         // Together, so that both records are made durable by one commit.
         let (risk, signals) = tokio::try_join!(
-            self.one(recipes::TEXT.name, subject.clone(), &input),
-            self.one(recipes::SIGNALS.name, subject, &input),
+            self.one(recipes::TEXT.name, subject.clone(), &input, Reasons::Told),
+            self.one(recipes::SIGNALS.name, subject, &input, Reasons::Left),
         )?;
         text_answer(text, risk, &signals)
     }
@@ -149,7 +156,8 @@ impl Models {
         let schema = self.schema(recipes::INDIVIDUAL.name)?;
         let input = input(&schema, asked.row());
         let subject = Some(asked.subject);
-        forecast(self.one(recipes::INDIVIDUAL.name, subject, &input).await?)
+        let model = recipes::INDIVIDUAL.name;
+        forecast(self.one(model, subject, &input, Reasons::Told).await?)
     }
 
     /// Many people's forecasts.
@@ -176,10 +184,8 @@ impl Models {
         let model = recipes::ORGANIZATION.name;
         let schema = self.schema(model)?;
         let input = input(&schema, aggregate.row());
-        forecast(
-            self.one(model, Some(Subject::new(subject.to_owned())), &input)
-                .await?,
-        )
+        let subject = Some(Subject::new(subject.to_owned()));
+        forecast(self.one(model, subject, &input, Reasons::Left).await?)
     }
 
     /// The share of an organization's people who will have left.
@@ -191,9 +197,8 @@ impl Models {
         let model = recipes::TURNOVER.name;
         let schema = self.schema(model)?;
         let input = input(&schema, aggregate.row());
-        let decision = self
-            .one(model, Some(Subject::new(subject.to_owned())), &input)
-            .await?;
+        let subject = Some(Subject::new(subject.to_owned()));
+        let decision = self.one(model, subject, &input, Reasons::Left).await?;
         let share = decision.answer.prediction.as_f64().ok_or_else(unreadable)?;
         Ok(Turnover {
             decision: decision.id,
@@ -207,6 +212,7 @@ impl Models {
         model: &str,
         subject: Option<Subject>,
         input: &Value,
+        reasons: Reasons,
     ) -> Result<Decision, Refusal> {
         let ask = Ask {
             model: name(model)?,
@@ -214,7 +220,7 @@ impl Models {
             version: None,
             subject,
             input: Clear::new(input.to_string().into_bytes()),
-            explain: true,
+            explain: reasons == Reasons::Told,
             use_cache: false,
             idempotency_key: None,
         };

@@ -193,12 +193,19 @@ async fn invite(
         return Err(Fault::new("number", &wish.number.to_string(), allowed).into());
     }
     let found = campaign::get(&house.store, &caller.tenant, id).await?;
+    let organization = organization::get(&house.store, &caller.tenant, found.organization).await?;
+    let invited = usize::try_from(found.invited).unwrap_or(0) + wish.number;
+    let floor = organization.floor.get();
+    if invited < floor {
+        // Of fewer people a single review case, or that somebody answered at all, would name the person.
+        let came = format!("{invited} invited people");
+        return Err(Fault::new("number", &came, format!("at least {floor} in all")).into());
+    }
     let tokens = campaign::invite(&house.store, &caller.tenant, &found, wish.number).await?;
     let detail =
         json!({ "act": "invitations-made", "campaign": id.to_string(), "number": wish.number });
     record(&house, &caller, &origin, detail).await?;
     let base = house.config.server.public_url.trim_end_matches('/');
-    let organization = organization::get(&house.store, &caller.tenant, found.organization).await?;
     let domain = organization.domain.word();
     // Behind a `#`, so that a browser keeps it to itself: no log on the way has it.
     let link = |token: &str| ShownOnce::new(&format!("{base}/survey?domain={domain}#{token}"));

@@ -28,7 +28,7 @@ use ombud_ledger::{Kind, Subject};
 use ombud_store::Role;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -622,7 +622,8 @@ fn category_signals(answer: &TextAnswer) -> BTreeMap<String, f64> {
 fn text_view(answer: &TextAnswer, crisis: &Crisis) -> TextView {
     const WORDS_MAX: usize = 8;
     let words = answer.explanation.iter().flat_map(|it| &it.words);
-    let words = words.filter(|word| word.weight > 0.0).take(WORDS_MAX);
+    let mut seen = HashSet::new();
+    let words = words.filter(|word| word.weight > 0.0 && seen.insert(word.text.to_lowercase()));
     TextView {
         decision_id: answer.decision.to_string(),
         level: answer.risk.word().to_owned(),
@@ -631,7 +632,10 @@ fn text_view(answer: &TextAnswer, crisis: &Crisis) -> TextView {
         emotional_intensity: told(answer.outputs.intensity),
         category_signals: category_signals(answer),
         agrees: crisis.agrees,
-        words: words.map(|word| word.text.clone()).collect(),
+        words: words
+            .take(WORDS_MAX)
+            .map(|word| word.text.clone())
+            .collect(),
     }
 }
 
