@@ -70,7 +70,7 @@ impl Table {
     }
 
     fn cell(&self, place: usize, shaded: Shaded) -> Cell {
-        let cell = Cell::new_owned(shaded.1);
+        let cell = Cell::new_owned(plain(&shaded.1));
         let cell = match (self.is_coloured, shaded.0) {
             (true, Some(Shade::Good)) => cell.fg(Color::Green),
             (true, Some(Shade::Notice)) => cell.fg(Color::Yellow),
@@ -85,6 +85,20 @@ impl Table {
             cell
         }
     }
+}
+
+/// Names come from the files of strangers, and a control character is a command to the terminal that shows it.
+pub fn plain(text: &str) -> String {
+    let is_plain = |letter: char| letter == '\n' || !letter.is_control();
+    text.chars()
+        .map(|letter| {
+            if is_plain(letter) {
+                letter
+            } else {
+                char::REPLACEMENT_CHARACTER
+            }
+        })
+        .collect()
 }
 
 fn style() -> TableStyle {
@@ -133,5 +147,13 @@ mod tests {
         let expected =
             " metric      value\n───────────────────\n accuracy      0.9\n ece        0.0123";
         assert_eq!(table.text(), expected);
+    }
+
+    #[test]
+    fn a_name_from_a_file_commands_no_terminal() {
+        let console = Console::new(false, false, ProgressStyle::None);
+        let mut table = Table::new(&console, &["feature"], &[]);
+        table.row(["\u{1b}[2Jage\u{9b}31m\r"]);
+        assert!(table.text().ends_with(" \u{fffd}[2Jage\u{fffd}31m\u{fffd}"));
     }
 }

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::keys::TrustArguments;
 use crate::numbers::{bytes, count, measured, plural, seconds};
 use crate::report;
-use crate::table::{Table, facts};
+use crate::table::{Table, facts, plain};
 use clap::Args;
 use ombud_core::schema::{Columns, Feature, Missing};
 use ombud_core::task::Outputs;
@@ -118,7 +118,7 @@ fn identity<'t>(model: &Model, standing: &Standing, console: &Console) -> Vec<(&
         ),
     )];
     if !manifest.description.is_empty() {
-        lines.push(("about", manifest.description.clone()));
+        lines.push(("about", plain(&manifest.description)));
     }
     lines.push(("task", format!("{} by {}", manifest.task, manifest.engine)));
     lines.push(("answers", answers(&manifest.outputs)));
