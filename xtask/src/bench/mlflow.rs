@@ -31,7 +31,10 @@ struct Side {
     name: &'static str,
     child: Child,
     client: Client,
+    /// The run that metrics are logged to.
     run: String,
+    /// The last run that was made to be searched.
+    last: String,
     /// Seconds, by measure and round.
     measured: Vec<Vec<f64>>,
     memory_mb: f64,
@@ -66,8 +69,16 @@ pub fn run(rounds: usize, house: &House) -> Result<Report> {
     }
     fs::create_dir_all(&folder)?;
     let mut sides = vec![ours(&binary, &folder)?, theirs(&python, &folder)?];
+    sides[0].furnish(RUNS)?;
+    sides[1].furnish(1)?;
+    let mut copies = Command::new(&python);
+    copies
+        .arg(house.root.join("benches/peers/mlflow_runs.py"))
+        .arg(folder.join("theirs/mlflow.db"))
+        .args([&sides[1].last, &RUNS.to_string()]);
+    command::run(&mut copies)?;
     for side in &mut sides {
-        side.furnish()?;
+        side.run = side.begin(0)?;
     }
     for round in 0..rounds {
         for side in &mut sides {
@@ -147,15 +158,15 @@ impl Side {
             child,
             client,
             run: String::new(),
+            last: String::new(),
             measured: vec![Vec::new(); MEASURES.len()],
             memory_mb: 0.0,
         })
     }
 
-    /// The runs that are searched, each with five metrics, five params and a tag.
-    fn furnish(&mut self) -> Result<()> {
-        println!("{}: making {RUNS} runs", self.name);
-        for number in 0..RUNS {
+    /// Runs that are searched, each with five metrics, five params and a tag.
+    fn furnish(&mut self, runs: usize) -> Result<()> {
+        for number in 0..runs {
             let run = self.begin(1 + number as i64)?;
             let metrics: Vec<Value> = (0..5)
                 .map(|metric| {
@@ -169,8 +180,8 @@ impl Side {
             let body = json!({ "run_id": run, "metrics": metrics, "params": params,
                 "tags": [{ "key": "team", "value": "desk" }] });
             self.client.post("runs/log-batch", &body)?;
+            self.last = run;
         }
-        self.run = self.begin(0)?;
         Ok(())
     }
 
