@@ -1,6 +1,7 @@
 """FastAPI + XGBoost as a team writes it; with AUDIT_DATABASE set, a row by SQLAlchemy before each answer.
 
-The fastest calls of each library: the booster's in-place prediction on one thread, one insert and commit in WAL mode.
+The fastest calls of each library: the booster's in-place prediction on one thread, one insert and commit in WAL mode; with
+AUDIT_AS_IT_COMES set, SQLite stays in the mode that SQLAlchemy finds it in.
 """
 
 import json
@@ -24,10 +25,12 @@ if url := os.environ.get("AUDIT_DATABASE"):
 
     engine = create_engine(url, connect_args={"timeout": 30})
 
-    @event.listens_for(engine, "connect")
-    def durable(connection, _):
-        connection.execute("pragma journal_mode=wal")
-        connection.execute("pragma synchronous=full")
+    if "AUDIT_AS_IT_COMES" not in os.environ:
+
+        @event.listens_for(engine, "connect")
+        def durable(connection, _):
+            connection.execute("pragma journal_mode=wal")
+            connection.execute("pragma synchronous=full")
 
     decisions = Table(
         "decisions", MetaData(),

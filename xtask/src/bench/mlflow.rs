@@ -269,17 +269,25 @@ impl Client {
             self.address,
             body.len()
         );
-        if self.stream.get_mut().write_all(request.as_bytes()).is_err() {
+        let mut status = self.sent(&request).unwrap_or_default();
+        if status.is_empty() {
             // An idle connection was closed.
             *self = Client::new(self.address.clone(), self.key.clone())?;
-            self.stream.get_mut().write_all(request.as_bytes())?;
+            status = self.sent(&request)?;
         }
-        self.answer(path)
+        self.answer(path, &status)
     }
 
-    fn answer(&mut self, path: &str) -> Result<Vec<u8>> {
-        let (mut status, mut length) = (String::new(), Some(0));
+    /// Sends, and reads the answer's first line: nothing when the connection was closed.
+    fn sent(&mut self, request: &str) -> Result<String> {
+        let mut status = String::new();
+        self.stream.get_mut().write_all(request.as_bytes())?;
         self.stream.read_line(&mut status)?;
+        Ok(status)
+    }
+
+    fn answer(&mut self, path: &str, status: &str) -> Result<Vec<u8>> {
+        let mut length = Some(0);
         loop {
             let mut line = String::new();
             self.stream.read_line(&mut line)?;

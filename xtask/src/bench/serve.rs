@@ -20,7 +20,7 @@ use super::{Report, data, python};
 use crate::command;
 use crate::house::House;
 use load::Measured;
-use targets::{Asked, Ombud, Target};
+use targets::{Asked, Audit, Ombud, Target};
 
 const RECIPE: &str = "benches/recipes/train.toml";
 const TRAINING_ROWS: usize = 49_550;
@@ -44,7 +44,8 @@ const OURS: &str = "ombud, recorded before answered";
 const OURS_AFTER: &str = "ombud, recorded after";
 const ECHO: &str = "axum JSON echo (the ceiling)";
 const FASTAPI: &str = "FastAPI + XGBoost";
-const AUDITED: &str = "FastAPI + XGBoost + SQLAlchemy audit";
+const AUDITED: &str = "FastAPI + XGBoost + SQLAlchemy audit, write-ahead";
+const AUDITED_PLAINLY: &str = "FastAPI + XGBoost + SQLAlchemy audit as it comes";
 
 /// Everything that was measured.
 struct Results {
@@ -225,18 +226,18 @@ fn peers(
         }
     };
     let fast = python("serve-venv", "requirements.txt");
-    let start = |name: &str, audit| {
+    let start = |audit| {
         targets::fastapi(
-            name,
+            audit,
             fast.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?,
             &here,
             folder,
             &model,
-            audit,
         )
     };
-    take(FASTAPI, start(FASTAPI, false));
-    take(AUDITED, start(AUDITED, true));
+    take(FASTAPI, start(Audit::None));
+    take(AUDITED_PLAINLY, start(Audit::Plain));
+    take(AUDITED, start(Audit::Tuned));
     let mlserver = python("mlserver-venv", "requirements-mlserver.txt")
         .and_then(|p| targets::mlserver(&p, folder, &model));
     take("MLServer", mlserver);
@@ -423,7 +424,8 @@ fn goals(results: &Results, rate: At<'_>, p99: At<'_>) -> Vec<(String, bool)> {
     let nothing = f64::NAN;
     let ours = rate(OURS, most).unwrap_or(nothing);
     let echo = ours / rate(ECHO, most).unwrap_or(nothing);
-    let audited = ours / rate(AUDITED, most).unwrap_or(nothing);
+    let audited = ours / rate(AUDITED_PLAINLY, most).unwrap_or(nothing);
+    let audited_ahead = ours / rate(AUDITED, most).unwrap_or(nothing);
     let our_p99 = p99(OURS, most).unwrap_or(nothing);
     let peers = results
         .rounds
@@ -446,8 +448,18 @@ fn goals(results: &Results, rate: At<'_>, p99: At<'_>) -> Vec<(String, bool)> {
             echo >= ECHO_SHARE_MIN,
         ),
         (
-            format!("{audited:.0} times FastAPI with an audit (at least {AUDITED_PEER_TIMES_MIN})"),
+            format!(
+                "{audited:.0} times FastAPI with an audit as it comes (at least {AUDITED_PEER_TIMES_MIN})"
+            ),
             audited >= AUDITED_PEER_TIMES_MIN,
+        ),
+        (
+            format!(
+                "{audited_ahead:.0} times FastAPI with an audit that asks SQLite for its write-ahead mode (at least {AUDITED_PEER_TIMES_MIN}; \
+                 the echo, which answers nothing and records nothing, is at {:.0})",
+                rate(ECHO, most).unwrap_or(nothing) / rate(AUDITED, most).unwrap_or(nothing)
+            ),
+            audited_ahead >= AUDITED_PEER_TIMES_MIN,
         ),
         (
             format!("p99 is {slowest_share:.3} of the best peer's (at most {P99_SHARE_MAX})"),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{AUDITED, ECHO, OURS, OURS_AFTER};
+use super::{AUDITED, AUDITED_PLAINLY, ECHO, FASTAPI, OURS, OURS_AFTER};
 use crate::command;
 use crate::house::House;
 
@@ -37,6 +37,16 @@ pub struct Target {
     address: String,
     path: &'static str,
     child: Child,
+}
+
+/// What FastAPI writes down before it answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Audit {
+    None,
+    /// A row, with SQLite in the mode that SQLAlchemy finds it in.
+    Plain,
+    /// The same in write-ahead mode, which few teams know to ask for.
+    Tuned,
 }
 
 /// Our server, which can be stopped and started again.
@@ -268,12 +278,11 @@ pub fn echo(house: &House) -> Result<Target> {
 }
 
 pub fn fastapi(
-    name: &str,
+    audit: Audit,
     python: &Path,
     here: &Path,
     folder: &Path,
     model: &Path,
-    audits: bool,
 ) -> Result<Target> {
     let port = free_port()?;
     let mut server = Command::new(python);
@@ -297,17 +306,21 @@ pub fn fastapi(
             &port.to_string(),
         ])
         .env("MODEL", model);
-    if audits {
-        let database = folder.join("audit.sqlite");
-        for ending in ["", "-wal", "-shm"] {
-            let _ = fs::remove_file(folder.join(format!("audit.sqlite{ending}")));
+    let (name, file) = match audit {
+        Audit::None => (FASTAPI, None),
+        Audit::Tuned => (AUDITED, Some("audit.sqlite")),
+        Audit::Plain => (AUDITED_PLAINLY, Some("audit_plain.sqlite")),
+    };
+    if let Some(file) = file {
+        for ending in ["", "-wal", "-shm", "-journal"] {
+            let _ = fs::remove_file(folder.join(format!("{file}{ending}")));
         }
-        server.env(
-            "AUDIT_DATABASE",
-            format!("sqlite:///{}", database.display()),
-        );
+        let database = format!("sqlite:///{}", folder.join(file).display());
+        server.env("AUDIT_DATABASE", database);
     }
-    let name = if audits { AUDITED } else { name };
+    if audit == Audit::Plain {
+        server.env("AUDIT_AS_IT_COMES", "1");
+    }
     peer(
         name,
         server,
