@@ -145,6 +145,7 @@ def registry(client):
     versions = client.search_model_versions(f"name = '{name}'", order_by=["version_number ASC"])
     assert [int(version.version) for version in versions] == [1, 2, 3]
     assert all(version.status == "READY" for version in versions), versions
+    assert {version.run_id for version in versions} == {run.info.run_id}, versions
     client.set_registered_model_alias(name, "champion", "2")
     client.set_registered_model_alias(name, "Old-One", "1")
     assert int(client.get_model_version_by_alias(name, "champion").version) == 2

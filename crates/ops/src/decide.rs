@@ -192,7 +192,7 @@ impl Ops {
         let decisions = computed.rows.into_iter().zip(recorded);
         decisions.map(move |((ask, id, answered), recorded)| {
             let (route, answered) = answered?;
-            Ok(self.tell(ask, route, answered, id, latency_us, Some(recorded)))
+            Ok(self.tell(&ask, route, answered, id, latency_us, Some(recorded)))
         })
     }
 
@@ -278,7 +278,7 @@ impl Ops {
             self.keep(tenant, &answered)
         );
         let recorded = recorded.inspect_err(|_| route.warm.counters.count(Happened::Failed))?;
-        Ok(self.tell(ask.clone(), route, answered, id, latency_us, recorded))
+        Ok(self.tell(ask, route, answered, id, latency_us, recorded))
     }
 
     fn route(&self, tenant: &Tenant, ask: &Ask, id: RecordId) -> Result<Route> {
@@ -367,7 +367,7 @@ impl Ops {
     /// Counts, hands the row to the shadow, and puts the decision into words.
     fn tell(
         &self,
-        ask: Ask,
+        ask: &Ask,
         route: Route,
         answered: Answered,
         id: RecordId,
@@ -380,7 +380,7 @@ impl Ops {
             cache_hit,
         });
         if let Some(shadow) = route.live.shadow() {
-            let seen = shadow_row(&route.warm, shadow, answered.row, &ask);
+            let seen = shadow_row(&route.warm, shadow, answered.row, ask);
             if let Some(row) = seen {
                 let prediction = answered.answer.prediction.clone();
                 self.shared.shadows.see(Arc::clone(shadow), row, prediction);
@@ -389,11 +389,11 @@ impl Ops {
         let registered = &route.warm.registered;
         Decision {
             id,
-            model: ask.model,
+            model: ask.model.clone(),
             version: registered.version,
             label: registered.label.clone(),
             bundle: registered.digest,
-            environment: ask.environment,
+            environment: ask.environment.clone(),
             answer: answered.answer,
             explanation: answered.explanation,
             cache_hit,
