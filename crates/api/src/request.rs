@@ -1,7 +1,7 @@
 //! What surrounds every request: its id, where it came from, its time, its headers, its line in the log.
 //!
 //! [`surround`] is the outermost layer. It alone tells a refusal, because it alone knows the request's id and the dialect of
-//! its path, and it alone decides what a browser may do with an answer. [`admit`] bounds how many requests are at work and how long.
+//! its path, and it alone decides what a browser may do with an answer. `admit` bounds how many requests are at work and how long.
 
 use crate::access::{Access, Caller};
 use crate::dialect::Dialect;

@@ -19,7 +19,6 @@ use ombud_kits::hseg::intake::take_in;
 use ombud_kits::hseg::keep::organization;
 use ombud_kits::hseg::response::Response;
 use ombud_kits::hseg::routes::{analytics, organizations};
-use ombud_kits::hseg::survey::Domain;
 use ombud_kits::hseg::training::{self, Plan};
 use ombud_ops::Order;
 use ombud_ops::perform::Ordered;
@@ -155,13 +154,12 @@ async fn load(
         console.shade(Shade::Strong, "Three organizations, two campaigns each")
     ));
     let mut looked_at = String::new();
-    let loaded = [
-        ("North Clinic", Domain::Healthcare),
-        ("Harbour University", Domain::University),
-        ("Hillside Works", Domain::Business),
-    ];
-    for (place, (name, domain)) in loaded.into_iter().enumerate() {
-        looked_at = organization_with_campaigns(house, place, name, domain).await?;
+    // Of one domain, so that each has others to be compared with.
+    for (place, name) in ["North Clinic", "Harbour Clinic", "Hillside Clinic"]
+        .into_iter()
+        .enumerate()
+    {
+        looked_at = organization_with_campaigns(house, place, name).await?;
         let id = looked_at
             .parse()
             .map_err(|_| Failure::invalid("an id cannot be read", "report this"))?;
@@ -220,7 +218,6 @@ async fn organization_with_campaigns(
     house: &House,
     place: usize,
     name: &str,
-    domain: Domain,
 ) -> Result<String, Failure> {
     let told =
         |refusal: ombud_api::Refusal| Failure::invalid(refusal.detail().to_owned(), "report this");
@@ -228,12 +225,13 @@ async fn organization_with_campaigns(
         seed: WORLD,
         ..Options::default()
     });
-    let mut places = generator.world().organizations.iter().enumerate();
-    let found = places.find(|(_, it)| it.domain == domain);
-    let (at, employees) = found
-        .map(|(at, it)| (at, it.employees))
-        .ok_or_else(|| Failure::invalid("the world has no such organization", "report this"))?;
-    let wish = serde_json::json!({ "name": name, "domain": domain.word(), "country": "IE", "employees": employees });
+    let of_domain = generator.world().organizations.iter().enumerate();
+    let clinics =
+        of_domain.filter(|(_, it)| it.domain == ombud_kits::hseg::survey::Domain::Healthcare);
+    let found = clinics.map(|(at, it)| (at, it.employees)).nth(place);
+    let (at, employees) =
+        found.ok_or_else(|| Failure::invalid("the world has too few clinics", "report this"))?;
+    let wish = serde_json::json!({ "name": name, "domain": "Healthcare", "country": "IE", "employees": employees });
     let wish = serde_json::from_value(wish)
         .map_err(|error| Failure::invalid(error.to_string(), "report this"))?;
     let organization = organizations::read(wish).map_err(told)?;
