@@ -103,20 +103,22 @@ impl Store {
         description: &str,
         now_us: i64,
     ) -> Result<Version> {
-        let sql = "insert into store_models (tenant, name, description, revision, last_version, created_us, \
-            listed_name, listed_changed_us) values ($1, $2, $3, 1, 1, $4, case when exists (select 1 from store_models \
+        // Two names are unique, and of two who make a model at once the other may meet either of them first.
+        let make = "insert into store_models (tenant, name, description, revision, last_version, created_us, \
+            listed_name, listed_changed_us) values ($1, $2, $3, 0, 0, $4, case when exists (select 1 from store_models \
             where tenant = $1 and listed_name = $2 and name <> $2) then $2 || ' (house)' else $2 end, $4) \
-            on conflict (tenant, name) do update \
-            set last_version = store_models.last_version + 1, revision = store_models.revision + 1 \
-            returning last_version";
+            on conflict do nothing";
+        let count = "update store_models set last_version = last_version + 1, revision = revision + 1 \
+            where tenant = $1 and name = $2 returning last_version";
         let description: String = description
             .chars()
             .take(crate::model::DESCRIPTION_BYTES_MAX / 4)
             .collect();
         let mut transaction = self.database.begin().await?;
-        let row = transaction
-            .row(sql, values![tenant, model, description, now_us])
+        transaction
+            .execute(make, values![tenant, model, description, now_us])
             .await?;
+        let row = transaction.row(count, values![tenant, model]).await?;
         let version = row.ok_or_else(|| unknown(model))?.version("last_version")?;
         transaction.commit().await?;
         Ok(version)

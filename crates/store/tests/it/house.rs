@@ -66,6 +66,8 @@ impl House {
                 let mut connection = options.connect().await.unwrap();
                 let sql = sqlx::AssertSqlSafe(sql.to_owned());
                 sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+                // One that is only dropped closes later, and the log is emptied by whoever closes last.
+                sqlx::Connection::close(connection).await.unwrap();
             }
         }
     }
