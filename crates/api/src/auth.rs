@@ -92,7 +92,7 @@ impl Auth {
         if let Some(secret) = cookie(headers) {
             return self.session(secret, method, headers).await;
         }
-        if self.is_open {
+        if self.is_open && is_meant_for_this_machine(headers) {
             return Ok(Arc::new(self.demo()));
         }
         let hint = "send `Authorization: Bearer omb_…`; make a key with `ombud keys new`";
@@ -262,6 +262,27 @@ fn stranger(error: ombud_store::Error) -> Refusal {
         ),
         other => other.into(),
     }
+}
+
+/// Whether a request without a key names this machine. A page from elsewhere can have its own name lead here, and a browser
+/// would then let it read whatever is open to anybody at this machine.
+fn is_meant_for_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+    else {
+        // HTTP/2 says it elsewhere, and no page can leave it out.
+        return true;
+    };
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|digit| digit.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
+    let address = name.trim_matches(['[', ']']);
+    let is_loopback = address
+        .parse()
+        .is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    name.eq_ignore_ascii_case("localhost") || is_loopback
 }
 
 fn unreadable() -> Refusal {

@@ -212,6 +212,10 @@ fn class_of(method: &Method, access: Access) -> RouteClass {
     match access {
         Access::Needs(Right::Decide) => RouteClass::Decisions,
         Access::Needs(Right::SeeRuns | Right::LogRuns) => RouteClass::Runs,
+        // Some questions have a body and change nothing.
+        Access::Needs(Right::SeeModels | Right::SeeDecisions | Right::SeeAudit) => {
+            RouteClass::Reads
+        }
         _ if matches!(*method, Method::GET | Method::HEAD) => RouteClass::Reads,
         _ => RouteClass::Changes,
     }

@@ -137,9 +137,9 @@ pub async fn surround(
     if let Ok(id) = HeaderValue::from_str(&origin.request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    // When somebody answered, and how long they thought, tells who it was to whoever saw them do it: a line per call with its
-    // time, or a counter that moved between two scrapes, would undo what the route promises. Neither is kept.
-    if is_anonymous && method == Method::POST {
+    // When somebody opened or answered a survey, and how long they thought, tells who it was to whoever saw them do it: a line
+    // per call with its time, or a counter that moved between two scrapes, would undo what the route promises. Neither is kept.
+    if is_anonymous {
         return response;
     }
     let took = origin.started.elapsed();

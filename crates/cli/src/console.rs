@@ -140,7 +140,7 @@ impl Console {
                 }
             }
             Failure::Wrong(wrong) => {
-                let text = wrong.text();
+                let text = crate::table::plain_but_shades(&wrong.text());
                 let rest = text.strip_prefix("error:").unwrap_or(&text);
                 self.error_line(&format!(
                     "{}{rest}",

@@ -70,7 +70,7 @@ impl Table {
     }
 
     fn cell(&self, place: usize, shaded: Shaded) -> Cell {
-        let cell = Cell::new_owned(plain(&shaded.1));
+        let cell = Cell::new_owned(lines_plain(&shaded.1));
         let cell = match (self.is_coloured, shaded.0) {
             (true, Some(Shade::Good)) => cell.fg(Color::Green),
             (true, Some(Shade::Notice)) => cell.fg(Color::Yellow),
@@ -87,9 +87,11 @@ impl Table {
     }
 }
 
-/// Names come from the files of strangers, and a control character is a command to the terminal that shows it.
+/// Names come from the files of strangers: a control character is a command to the terminal that shows it, and a mark that
+/// turns the direction of writing shows another name.
 pub fn plain(text: &str) -> String {
-    let is_plain = |letter: char| letter == '\n' || !letter.is_control();
+    let turns = |letter: char| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_plain = |letter: char| !letter.is_control() && !turns(letter);
     text.chars()
         .map(|letter| {
             if is_plain(letter) {
@@ -99,6 +101,31 @@ pub fn plain(text: &str) -> String {
             }
         })
         .collect()
+}
+
+/// The same for several lines that have our own shades.
+pub fn plain_but_shades(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut kept: String = lines_plain(parts.next().unwrap_or_default());
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        match part[digits..].strip_prefix('m') {
+            Some(rest) => {
+                kept.push_str(&format!("\u{1b}[{}m{}", &part[..digits], lines_plain(rest)));
+            }
+            None => {
+                kept.push(char::REPLACEMENT_CHARACTER);
+                kept.push('[');
+                kept.push_str(&lines_plain(part));
+            }
+        }
+    }
+    kept
+}
+
+fn lines_plain(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(plain).collect();
+    lines.join("\n")
 }
 
 fn style() -> TableStyle {
@@ -128,6 +155,7 @@ pub fn facts<'t>(console: &Console, facts: impl IntoIterator<Item = (&'t str, St
         .unwrap_or(0);
     let lines = facts.iter().map(|(name, fact)| {
         let padding = " ".repeat(width - name.chars().count());
+        let fact = plain_but_shades(fact);
         format!("{}{padding}  {fact}", console.shade(Shade::Faint, name))
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -155,5 +183,8 @@ mod tests {
         let mut table = Table::new(&console, &["feature"], &[]);
         table.row(["\u{1b}[2Jage\u{9b}31m\r"]);
         assert!(table.text().ends_with(" \u{fffd}[2Jage\u{fffd}31m\u{fffd}"));
+        let told = plain_but_shades("\u{1b}[1mour own\u{1b}[0m \u{1b}[2J\u{202e}\u{7}\u{1b}");
+        let expected = "\u{1b}[1mour own\u{1b}[0m \u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}";
+        assert_eq!(told, expected);
     }
 }

@@ -656,6 +656,7 @@ fn refused_entry(caller: &Caller, ask: &Ask, error: &Error, id: RecordId, time_u
 /// What makes two requests the same one.
 fn request_digest(ask: &Ask) -> Digest {
     let mut hasher = Sha256::new();
+    let same_input = same_input(ask.input.expose());
     let version = ask.version.map_or(0, Version::get).to_be_bytes();
     let subject = ask.subject.as_ref().map_or("", Subject::expose);
     for part in [
@@ -664,12 +665,19 @@ fn request_digest(ask: &Ask) -> Digest {
         &version,
         &[u8::from(ask.explain), u8::from(ask.subject.is_some())],
         subject.as_bytes(),
-        ask.input.expose(),
+        same_input.expose(),
     ] {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part);
     }
     Digest::new(hasher.finalize().into())
+}
+
+/// The input as a client that writes it anew for a retry may have written it: spaces and `0.10` for `0.1` are no difference.
+fn same_input(input: &[u8]) -> Clear {
+    let read = serde_json::from_slice::<serde_json::Value>(input);
+    let written = read.and_then(|value| serde_json::to_vec(&value));
+    Clear::new(written.unwrap_or_else(|_| input.to_vec()))
 }
 
 fn micros(started: Instant) -> u64 {

@@ -471,7 +471,7 @@ pub(crate) fn subject_of(subject: Option<String>) -> Result<Option<Subject>, Ref
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let text = |value: &axum::http::HeaderValue| value.to_str().map(str::to_owned);
     let key = headers.get(IDEMPOTENCY_KEY).map(text).transpose();
     key.map_err(|_| Refusal::malformed("the Idempotency-Key is 1 to 255 visible ASCII characters"))

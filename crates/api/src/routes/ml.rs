@@ -13,6 +13,7 @@ use crate::refusal::Refusal;
 use crate::request::Origin;
 use crate::time::{self, now_us};
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::{Extension, Json as Answer};
 use ombud_core::{Fault, ModelName};
 use ombud_ledger::reader::Query as LedgerQuery;
@@ -259,9 +260,10 @@ async fn predict(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
+    headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Answer<PredictView>, Refusal> {
-    let (name, question) = match question_of(&body) {
+    let (name, question) = match question_of(&headers, &body) {
         Ok(asked) => asked,
         Err(refusal) => return Err(house.record_refusal(&caller, &origin, None, refusal).await),
     };
@@ -283,8 +285,11 @@ async fn predict(
     }))
 }
 
-fn question_of(body: &[u8]) -> Result<(ModelName, Question<'_>), Refusal> {
-    let wish: PredictWish<'_> = read_json(body)?;
+fn question_of<'b>(
+    headers: &HeaderMap,
+    body: &'b [u8],
+) -> Result<(ModelName, Question<'b>), Refusal> {
+    let wish: PredictWish<'b> = read_json(body)?;
     let name =
         ModelName::new(&wish.model_name).map_err(|error| Refusal::malformed(error.to_string()))?;
     let question = Question {
@@ -293,7 +298,7 @@ fn question_of(body: &[u8]) -> Result<(ModelName, Question<'_>), Refusal> {
         version: None,
         explain: false,
         use_cache: wish.use_cache,
-        idempotency_key: None,
+        idempotency_key: super::decisions::idempotency_key(headers)?,
     };
     Ok((name, question))
 }

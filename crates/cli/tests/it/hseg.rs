@@ -344,7 +344,11 @@ fn an_upload_is_shown_row_by_row_before_anything_is_stored() {
     let office = Office::open();
     let organization = office.organization(&json!({}));
     let query = format!("organization_id={organization}");
-    let file = "Q1,Question 2,Dept,Gender\n2.5,3,Nursing,Woman\n9,3,Nursing,Womn\n1,1,Lab,Man\n";
+    let more = "2,2,Lab,Man\n3,2,Lab,Man\n4,2,Lab,Woman\n";
+    let file = format!(
+        "Q1,Question 2,Dept,Gender\n2.5,3,Nursing,Woman\n9,3,Nursing,Womn\n1,1,Lab,Man\n{more}"
+    );
+    let file = file.as_str();
     let preview = office.upload(&query, "text/csv", file).fine();
     assert_eq!(preview["is_stored"], false);
     assert_eq!(preview["preview"]["mapping"]["q2"], "Question 2");
@@ -381,16 +385,57 @@ fn an_upload_is_shown_row_by_row_before_anything_is_stored() {
         file,
     );
     assert_eq!(stored.status, 202, "{stored:?}");
-    assert_eq!(stored.json()["preview"]["readable_rows"], 2);
+    assert_eq!(stored.json()["preview"]["readable_rows"], 5);
     let campaigns = list();
     assert_eq!(
         (&campaigns[0]["name"], &campaigns[0]["state"]),
         (&json!("Paper"), &json!("closed"))
     );
     assert_eq!(
-        campaigns[0]["responded_at_least"], 0,
-        "two are fewer than may be told"
+        campaigns[0]["responded_at_least"], 5,
+        "in steps of the floor"
     );
+    let again = format!("{skipping}&confirm={confirm}&name=Again");
+    let again = office.upload(&again, "text/csv", file);
+    assert_eq!(again.status, 409, "the same file twice: {again:?}");
+}
+
+#[test]
+fn a_file_of_everything_so_far_tells_nobody_apart() {
+    let office = Office::open();
+    let organization = office.organization(&json!({}));
+    let query = format!("organization_id={organization}");
+    let stored = |file: &str| {
+        let preview = office.upload(&query, "text/csv", file).fine();
+        let confirm = text(&preview["confirm"]);
+        office.upload(&format!("{query}&confirm={confirm}"), "text/csv", file)
+    };
+    let rows = |numbers: std::ops::Range<u32>| -> String {
+        let line = |number: u32| format!("{},{},Lab\n", 1 + number % 4, 1 + number / 4);
+        numbers.map(line).collect()
+    };
+    let names = "q1,q2,department\n";
+    let few = stored(&format!("{names}{}", rows(0..4)));
+    assert_eq!(few.status, 409, "four answers: {few:?}");
+    assert_eq!(stored(&format!("{names}{}", rows(0..6))).status, 202);
+    let one_more = stored(&format!("{names}{}", rows(0..7)));
+    assert_eq!(
+        one_more.status, 409,
+        "the seventh is told apart: {one_more:?}"
+    );
+    let one_less = stored(&format!("{names}{}", rows(0..5)));
+    assert_eq!(
+        one_less.status, 409,
+        "the sixth is told apart: {one_less:?}"
+    );
+    assert_eq!(stored(&format!("{names}{}", rows(6..12))).status, 202);
+    let both_and_one = stored(&format!("{names}{}", rows(0..13)));
+    assert_eq!(
+        both_and_one.status, 409,
+        "of both files together: {both_and_one:?}"
+    );
+    let many_more = stored(&format!("{names}{}", rows(3..16)));
+    assert_eq!(many_more.status, 409, "four are new: {many_more:?}");
 }
 
 #[test]

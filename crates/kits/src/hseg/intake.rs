@@ -1,6 +1,12 @@
 //! Takes in answers that were gathered elsewhere: a campaign of their own, sealed, closed at once, waiting to be processed.
+//!
+//! What protects people in what is told is that campaigns are of different answers: of two that are equal but for a few, the
+//! difference tells those few. Survey tools export everything so far, every week, so that is looked for: at least a floor's
+//! number of answers must be in no earlier campaign of the organization. The same file twice has none.
 
+use super::anonymity::Floor;
 use super::keep::campaign::{self, Campaign, Sealed, seal};
+use super::keep::organization;
 use super::keep::safe::Safe;
 use super::keep::shuffle;
 use super::process::CHUNK;
@@ -9,6 +15,15 @@ use super::routes::campaigns::{make, start};
 use ombud_api::time::now_us;
 use ombud_api::{Code, House, Refusal};
 use ombud_ledger::{RecordId, Tenant};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use tokio::sync::Mutex;
+
+/// Of two files at once, the second must see the first.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// Answers by a digest of all that was answered, and how often they came.
+type Answers = HashMap<[u8; 16], usize>;
 
 /// What was made of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +43,14 @@ pub async fn take_in(
     name: &str,
     responses: Vec<Response>,
 ) -> Result<Taken, Refusal> {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let floor = organization::get(&house.store, tenant, organization)
+        .await?
+        .floor;
+    let new = new_ones(house, tenant, organization, &responses).await?;
+    if !floor.admits(new) {
+        return Err(too_few(new, responses.len(), floor));
+    }
     let made = make(house, tenant, organization, name).await?;
     let opened = campaign::open(&house.store, tenant, made.id, now_us()).await?;
     let safe = opened.safe(&house.ledger, tenant)?;
@@ -48,6 +71,75 @@ pub async fn take_in(
         job,
         responses: sealed.len(),
     })
+}
+
+fn too_few(new: usize, came: usize, floor: Floor) -> Refusal {
+    let floor = floor.get();
+    let detail = format!(
+        "{new} of the {came} answers are in no earlier campaign of this organization; at least {floor} must be"
+    );
+    Refusal::new(Code::Conflict, detail).hint(
+        "upload only what is new, when it is enough: beside what was uploaded before, fewer could be told apart",
+    )
+}
+
+/// How many of the answers no earlier campaign of the organization has.
+async fn new_ones(
+    house: &House,
+    tenant: &Tenant,
+    organization: RecordId,
+    responses: &[Response],
+) -> Result<usize, Refusal> {
+    let mut mine = Answers::new();
+    for response in responses {
+        let clear = zeroize::Zeroizing::new(response.written().to_string());
+        *mine.entry(digest(clear.as_bytes())).or_default() += 1;
+    }
+    let mut known = Answers::new();
+    for campaign in campaign::of(&house.store, tenant, organization).await? {
+        for (answers, number) in those_of(house, tenant, &campaign, &mine).await? {
+            let most = known.entry(answers).or_default();
+            *most = number.max(*most);
+        }
+    }
+    let known_of = |(answers, number): (&[u8; 16], &usize)| {
+        let known = known.get(answers).copied().unwrap_or_default();
+        number.saturating_sub(known)
+    };
+    Ok(mine.iter().map(known_of).sum())
+}
+
+/// Of some answers, those that a campaign has.
+async fn those_of(
+    house: &House,
+    tenant: &Tenant,
+    campaign: &Campaign,
+    sought: &Answers,
+) -> Result<Answers, Refusal> {
+    let safe = campaign.safe(&house.ledger, tenant)?;
+    let mut found = Answers::new();
+    let mut after = None;
+    loop {
+        let page = campaign::responses(&house.store, tenant, campaign.id, after, CHUNK).await?;
+        let Some(last) = page.last() else {
+            return Ok(found);
+        };
+        after = Some(last.id);
+        for sealed in &page {
+            let clear = safe.unseal(sealed.id, &sealed.bytes);
+            let clear = clear.map_err(|error| Refusal::internal(&error))?;
+            let answers = digest(&clear);
+            if sought.contains_key(&answers) {
+                *found.entry(answers).or_default() += 1;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn digest(clear: &[u8]) -> [u8; 16] {
+    let digest: [u8; 32] = Sha256::digest(clear).into();
+    std::array::from_fn(|at| digest[at])
 }
 
 /// Sealed, in an order that chance chose: a file's order may be that of names.

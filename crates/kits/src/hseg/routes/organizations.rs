@@ -436,7 +436,7 @@ pub async fn newest(
 ) -> Result<(Profile, Told), Refusal> {
     let mut profiles = profile::of(store, tenant, id).await?;
     let profile = profiles.pop().ok_or_else(|| {
-        conflict("no campaign of this organization was processed yet")
+        conflict("nothing may be told of this organization yet: no campaign with enough answers was processed")
             .hint("POST /campaigns/{id}/process")
     })?;
     let told = Told::read(&profile.document)

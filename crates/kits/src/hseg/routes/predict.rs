@@ -374,6 +374,10 @@ async fn organizational(
     let principal = &caller.principal;
     let models = Models::new(&house, &caller.tenant, principal, Some(&origin.request_id));
     match &wish.organization_id {
+        Some(_) if !wish.individual_predictions.is_empty() => {
+            let came = "individual_predictions beside it";
+            Err(Fault::new("organization_id", came, "one of the two").into())
+        }
         Some(id) => {
             caller.may(Right::SeeDecisions)?;
             let id = super::id_of(id, "organization_id")?;
@@ -396,7 +400,7 @@ async fn stored_group(
         .last()
         .and_then(|profile| Told::read(&profile.document));
     let newest = newest.ok_or_else(|| {
-        super::conflict("no campaign of this organization was processed yet")
+        super::conflict("nothing may be told of this organization yet: no campaign with enough answers was processed")
             .hint("POST /campaigns/{id}/process")
     })?;
     known_filters(&newest.release, filters)?;

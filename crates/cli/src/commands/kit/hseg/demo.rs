@@ -47,7 +47,9 @@ pub struct DemoArguments {
     #[command(flatten)]
     pub settings: Settings,
     /// How many responses the models learn from
-    #[arg(long, value_name = "N", default_value_t = 12_000)]
+    ///
+    /// At least 9,000: of fewer the models do not learn enough to pass their gates.
+    #[arg(long, value_name = "N", default_value_t = 12_000, value_parser = clap::value_parser!(u64).range(9_000..))]
     pub records: u64,
     /// How many organizations the organization models learn from
     #[arg(long, value_name = "N")]
@@ -289,7 +291,8 @@ fn next(config: &Config, organization: &str, key: Option<&str>) -> String {
          \"demographics\": {{\"age_range\": \"25-34\", \"gender_identity\": \"Woman\", \"position_level\": \"Mid\"}}}}'\n  \
          curl http://localhost:8000/analytics/dashboard/{organization}\n  \
          curl http://localhost:8000/organizations/{organization}/risk-profile\n\n\
-         Without --open-demo, add: -H 'Authorization: Bearer {key}'   (a caller's key, shown this once)\n\n\
+         Without --open-demo, add -H 'Authorization: Bearer {key}' to the first (a caller's key, shown this once), and to the other\n  \
+         two an operator's key: ombud keys new --folder {folder} --label desk --role operator\n\n\
          A report:\n  ombud kit hseg report --folder {folder} --org \"North Clinic\" --out report.html"
     )
 }
