@@ -133,7 +133,7 @@ impl Console {
         match failure {
             Failure::PipeClosed => {}
             Failure::Stopped => {
-                self.error_line("stopped; nothing was written");
+                self.error_line("stopped; nothing half-done was kept");
                 if self.is_json {
                     let stopped = serde_json::json!({ "message": "stopped", "hint": null, "class": "stopped" });
                     let _ = self.print_json(&serde_json::json!({ "error": stopped }));

@@ -140,6 +140,17 @@ impl Request {
         if is_raw && came != inputs {
             return Err(Error::RawParts { came, inputs });
         }
+        if let Some(twice) = message
+            .inputs
+            .iter()
+            .find(|input| is_raw && input.contents.is_some())
+        {
+            return Err(Error::Data {
+                tensor: twice.name.chars().take(80).collect(),
+                datatype: "raw",
+                reason: "the message has raw contents, and this tensor typed ones too".to_owned(),
+            });
+        }
         let mut raw = message.raw_input_contents.into_iter();
         let inputs = message
             .inputs

@@ -21,6 +21,9 @@ use std::io::Write;
 /// The name by which subjects can always be sent.
 pub const SUBJECT: &str = "subject";
 const CONTENT_TYPE: &str = "content_type";
+/// Below these, whole numbers of each precision are exact.
+const SINGLE_EXACT_MAX: f64 = (1u64 << 24) as f64;
+const DOUBLE_EXACT_MAX: f64 = (1u64 << 53) as f64;
 /// Inputs named in a refusal.
 const NAMES_SHOWN_MAX: usize = 12;
 
@@ -218,6 +221,16 @@ fn subjects_of(request: &Request, tensors: &[&Tensor], rows: usize) -> Result<Ve
     if tensors.is_empty() && parameter.is_none() {
         return Ok(Vec::new());
     }
+    for tensor in tensors {
+        let width: u64 = tensor.shape.iter().skip(1).product();
+        if width != 1 {
+            return Err(Error::Width {
+                tensor: tensor.name.clone(),
+                expected: "[rows] or [rows, 1]".to_owned(),
+                came: tensor.shape.clone(),
+            });
+        }
+    }
     let of_row = |row: usize| {
         let mut said: Option<(String, String)> = None;
         let of_tensors = tensors.iter().map(|tensor| {
@@ -244,14 +257,32 @@ fn subjects_of(request: &Request, tensors: &[&Tensor], rows: usize) -> Result<Ve
     (0..rows).map(of_row).collect()
 }
 
+/// Whom a row is about. A number that lost digits would be another person, and so would `4711.0` beside `4711`.
 fn subject(tensor: &Tensor, row: usize) -> Result<Option<String>> {
-    let mut cell = Vec::new();
-    write_cell(&mut cell, tensor, row)?;
-    Ok(match serde_json::from_slice(&cell) {
-        Ok(Value::Null) | Err(_) => None,
-        Ok(Value::String(text)) => Some(text),
-        Ok(other) => Some(other.to_string()),
-    })
+    let whole = |value: f64, exact_max: f64| {
+        if value.is_nan() {
+            return Ok(None);
+        }
+        if value.fract() == 0.0 && value.abs() < exact_max {
+            return Ok(Some((value as i64).to_string()));
+        }
+        Err(Error::Data {
+            tensor: tensor.name.clone(),
+            datatype: tensor.datatype.name(),
+            reason: "a subject is a text or a whole number that lost no digit".to_owned(),
+        })
+    };
+    match &tensor.data {
+        Data::Texts(values) => match &values[row] {
+            None => Ok(None),
+            Some(bytes) => words(tensor, bytes).map(Some),
+        },
+        Data::Ints(values) => Ok(Some(values[row].to_string())),
+        Data::Uints(values) => Ok(Some(values[row].to_string())),
+        Data::Singles(values) => whole(f64::from(values[row]), SINGLE_EXACT_MAX),
+        Data::Doubles(values) => whole(values[row], DOUBLE_EXACT_MAX),
+        Data::Bools(_) => whole(f64::INFINITY, 0.0),
+    }
 }
 
 /// Writes rows: what stands between the values is the same in each, and made once.
@@ -394,6 +425,49 @@ mod tests {
     use super::*;
     use ombud_core::FieldPath;
     use ombud_core::schema::{Columns, Unseen};
+    use serde_json::json;
+
+    /// What a request says of whom its two rows are about.
+    fn subjects(tensor: Value) -> Result<Vec<Option<String>>> {
+        let q1 = json!({ "name": "q1", "shape": [2], "datatype": "FP64", "data": [1.0, 2.0] });
+        let body = json!({ "inputs": [q1, tensor] }).to_string();
+        let request = Request::from_body(&Bytes::from(body), None)?;
+        Rows::read(&schema(), &request, 10).map(|rows| rows.subjects)
+    }
+
+    #[test]
+    fn a_subject_is_one_text_or_whole_number_a_row() {
+        let of = |shape: Value, datatype: &str, data: Value| {
+            subjects(
+                json!({ "name": "subject", "shape": shape, "datatype": datatype, "data": data }),
+            )
+        };
+        let said = |people: [&str; 2]| people.map(|person| Some(person.to_owned())).to_vec();
+        assert_eq!(
+            of(json!([2, 1]), "BYTES", json!(["S-A", "S-B"])).unwrap(),
+            said(["S-A", "S-B"])
+        );
+        assert_eq!(
+            of(json!([2]), "INT64", json!([4711, 12])).unwrap(),
+            said(["4711", "12"])
+        );
+        assert_eq!(
+            of(json!([2]), "FP64", json!([4711.0, 12])).unwrap(),
+            said(["4711", "12"])
+        );
+        for (shape, datatype, data) in [
+            (json!([2, 0]), "BYTES", json!([])),
+            (json!([2, 2]), "BYTES", json!(["S-A", "S-B", "S-C", "S-D"])),
+            (json!([2]), "FP64", json!([0.5, 1.0])),
+            (json!([2]), "FP32", json!([16_777_217, 1])),
+            (json!([2]), "BOOL", json!([true, false])),
+        ] {
+            assert!(
+                of(shape.clone(), datatype, data).is_err(),
+                "{shape} {datatype}"
+            );
+        }
+    }
 
     fn schema() -> Schema {
         let category = Kind::Category {

@@ -129,6 +129,9 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     };
     let imported = import::import(format, &bytes, &options)
         .map_err(|error| Failure::from(error).about(&arguments.file))?;
+    for warning in &imported.bundle.manifest().warnings {
+        console.warn(warning);
+    }
     if console.is_json {
         console.print_json(&as_json(&imported))?;
     } else {
@@ -160,17 +163,25 @@ fn as_json(imported: &Imported) -> serde_json::Value {
 
 fn tell(imported: &Imported, console: &Console) -> Result<(), Failure> {
     let manifest = imported.bundle.manifest();
-    for warning in &manifest.warnings {
-        console.warn(warning);
-    }
     let path = imported.path.display();
     let signed = match imported.bundle.is_signed() {
         true => "signed",
         false => "not signed",
     };
+    let measure = match manifest
+        .schema
+        .columns
+        .target
+        .as_deref()
+        .unwrap_or_default()
+        .is_empty()
+    {
+        true => "measure it     import it with --target COLUMN, then `ombud evaluate`".to_owned(),
+        false => format!("measure it     ombud evaluate {path} --data HELD_OUT.csv"),
+    };
     console.print(&format!(
         "{} version {}: {} by {}\n\nbundle  {path} ({signed})\n\nNext:\n  look into it   ombud inspect {path}\n  use it         \
-         ombud predict {path} --data NEW.csv\n  measure it     ombud evaluate {path} --data HELD_OUT.csv",
+         ombud predict {path} --data NEW.csv\n  {measure}",
         manifest.name, manifest.version, manifest.task, manifest.engine
     ))
 }

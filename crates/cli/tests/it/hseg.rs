@@ -848,13 +848,13 @@ fn no_question_tells_of_a_small_group(server: &Server, id: &str) {
     );
 }
 
-/// Uploads sixty answers; how the job ended.
-fn processed(server: &Server, admin: &str, organization: &str) -> Value {
+/// Uploads sixty answers, which differ by how the eighth question is rated; how the job ended.
+fn processed(server: &Server, admin: &str, organization: &str, eighth: u8) -> Value {
     let mut file = "q1,q5,q8,q11,q15,q19,department\n".to_owned();
     for row in 0..60 {
         let rating = 1 + row % 4;
         file.push_str(&format!(
-            "{rating},{rating},2,3,{rating},4,Ward {}\n",
+            "{rating},{rating},{eighth},3,{rating},4,Ward {}\n",
             row % 3
         ));
     }
@@ -896,7 +896,7 @@ fn a_budget_of_noise_is_spent_and_then_refuses(place: &Place, server: &Server) {
         "noise": { "epsilon_total": 10.0, "epsilon_per_campaign": 6.0 },
     });
     let id = text(&server.post("/organizations", &admin, &wish).fine()["id"]);
-    let first = processed(server, &admin, &id);
+    let first = processed(server, &admin, &id, 2);
     assert_eq!(first["state"], "processed", "{first}");
     let view = server
         .get(&format!("/analytics/dashboard/{id}"), &admin)
@@ -908,7 +908,7 @@ fn a_budget_of_noise_is_spent_and_then_refuses(place: &Place, server: &Server) {
         "what carries no noise is not told beside what does"
     );
     assert_eq!(view["organization"]["noise"]["epsilon_spent"], 6.0);
-    let second = processed(server, &admin, &id);
+    let second = processed(server, &admin, &id, 3);
     assert_eq!(second["state"], "closed", "{second}");
     assert!(
         text(&second["job"]["message"]).contains("privacy budget"),

@@ -87,6 +87,8 @@ struct Model<'a> {
     features: usize,
     base_scores: Vec<f64>,
     trees: &'a [Value],
+    /// How many there are, by the file's own word.
+    trees_told: Option<usize>,
     tree_outputs: &'a [f64],
     /// One weight a tree, for DART only.
     weights: Option<&'a [f64]>,
@@ -122,6 +124,9 @@ impl<'a> Model<'a> {
             features: whole(parameters, "num_feature")?,
             base_scores: base_scores(text(parameters, "base_score")?, outputs)?,
             tree_outputs: numbers(trees, "tree_info")?,
+            trees_told: trees
+                .field("gbtree_model_param")
+                .and_then(|parameters| whole(parameters, "num_trees").ok()),
             categories: trees.field("cats"),
             trees: child(trees, "trees")?
                 .elements()
@@ -133,6 +138,11 @@ impl<'a> Model<'a> {
     fn draft(&self) -> Result<ForestDraft, ForestError> {
         check_limit("features", self.features, FEATURES_MAX)?;
         check_limit("trees", self.trees.len(), TREES_MAX)?;
+        if self.trees_told.is_some_and(|told| told != self.trees.len()) {
+            return Err(ForestError::Contradiction {
+                reason: "the file tells another number of trees than it has",
+            });
+        }
         let mut sets = SetTable::default();
         let mut trees = Vec::with_capacity(self.trees.len());
         let mut nodes = 0;
@@ -298,6 +308,14 @@ impl<'a> TreeReader<'a> {
         if columns != [reader.nodes(); 3] {
             return Err(broken(index, "its columns differ in length"));
         }
+        let is_whole = |column: &str| {
+            let length = tree.field(column).map(|column| Flags::of(column).len());
+            length.is_none_or(|length| length == reader.nodes())
+        };
+        let of_one_output = ["split_type", "sum_hessian", "loss_changes"];
+        if !is_whole("default_left") || targets == 1 && !of_one_output.into_iter().all(is_whole) {
+            return Err(broken(index, "its columns differ in length"));
+        }
         // Overlapping segments would make a small file cost quadratic time.
         if reader.categories.sizes.iter().sum::<f64>() > reader.categories.codes.len() as f64 {
             return Err(broken(index, "its category sets overlap"));
@@ -374,6 +392,13 @@ impl<'a> Flags<'a> {
         match value.numbers() {
             Some(numbers) => Flags::Numbers(numbers),
             None => Flags::Values(value.elements().unwrap_or_default()),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Flags::Numbers(numbers) => numbers.len(),
+            Flags::Values(values) => values.len(),
         }
     }
 
