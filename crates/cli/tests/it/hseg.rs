@@ -453,6 +453,14 @@ fn a_file_may_be_json_or_a_form() {
         .upload(&query, "multipart/form-data; boundary=x", form)
         .fine();
     assert_eq!(preview["preview"]["readable_rows"], 1);
+    for (kind, file) in [
+        ("text/csv", "q1,q1\n1,2\n"),
+        ("text/csv", "q1\n"),
+        ("application/json", "[]"),
+    ] {
+        let refused = office.upload(&query, kind, file);
+        assert_eq!(refused.status, 400, "{file:?}: {refused:?}");
+    }
     let broken = office.upload(&query, "application/json", "[{");
     assert_eq!(broken.status, 400, "{broken:?}");
 }

@@ -18,10 +18,12 @@ use crate::hseg::score::{Score, Tier};
 use crate::hseg::survey::{Category, Domain, OPEN_ANSWER_BYTES_MAX};
 use crate::hseg::text::TextRisk;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::{Extension, Json as Answer};
 use ombud_api::access::Right;
 use ombud_api::extract::{Json, Known};
 use ombud_api::request::Origin;
+use ombud_api::routes::decisions::IDEMPOTENCY_KEY;
 use ombud_api::{Code, House, Refusal};
 use ombud_core::Fault;
 use ombud_ledger::{Kind, Subject};
@@ -247,8 +249,10 @@ async fn individual(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
+    headers: HeaderMap,
     Json(wish): Json<IndividualWish>,
 ) -> Result<Answer<IndividualView>, Refusal> {
+    refuse_idempotency_key(&headers)?;
     let models = Models::new(
         &house,
         &caller.tenant,
@@ -284,8 +288,10 @@ async fn batch(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
+    headers: HeaderMap,
     Json(wish): Json<BatchWish>,
 ) -> Result<Answer<BatchView>, Refusal> {
+    refuse_idempotency_key(&headers)?;
     let count = wish.responses.len();
     if count == 0 || count > BATCH_MAX {
         let detail = format!("{count} responses at once; 1 to {BATCH_MAX} may be sent");
@@ -345,8 +351,10 @@ async fn communication_risk(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
+    headers: HeaderMap,
     Json(wish): Json<TextWish>,
 ) -> Result<Answer<CommunicationView>, Refusal> {
+    refuse_idempotency_key(&headers)?;
     let TextWish { text, country } = wish;
     if text.trim().is_empty() || text.len() > OPEN_ANSWER_BYTES_MAX {
         let allowed = format!("a text of 1 to {OPEN_ANSWER_BYTES_MAX} bytes");
@@ -504,6 +512,15 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
         (sum + value, number + 1.0)
     });
     (number > 0.0).then(|| sum / number)
+}
+
+/// Whoever sends one believes that a retry is safe; these calls ask several models and may open a case, and are not.
+fn refuse_idempotency_key(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.contains_key(IDEMPOTENCY_KEY) {
+        return Err(Refusal::malformed("this call takes no Idempotency-Key")
+            .hint("a retry is another forecast, on record beside the first"));
+    }
+    Ok(())
 }
 
 /// The response of a body, and what else the body says.

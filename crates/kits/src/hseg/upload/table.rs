@@ -4,6 +4,7 @@ use calamine::{Data, Reader, Xlsx};
 use ombud_api::{Code, Refusal};
 use ombud_core::Fault;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 use std::io::Cursor;
 
 /// Rows of one file.
@@ -38,7 +39,23 @@ impl Table {
             let detail = format!("a file may have {ROWS_MAX} rows and {COLUMNS_MAX} columns");
             return Err(Refusal::new(Code::TooLarge, detail));
         }
+        table.check()?;
         Ok(table)
+    }
+
+    /// Of two columns of one name only one would be read, and a file without rows is another file than was meant.
+    fn check(&self) -> Result<(), Refusal> {
+        let mut seen = HashSet::new();
+        let named = self.columns.iter().filter(|name| !name.is_empty());
+        if let Some(twice) = named.into_iter().find(|name| !seen.insert(*name)) {
+            let came = format!("the column {twice:?} twice");
+            return Err(Fault::new("file", &came, "each column once").into());
+        }
+        if self.rows.is_empty() {
+            let allowed = "a line of names and at least one row of answers";
+            return Err(Fault::new("file", "no rows", allowed).into());
+        }
+        Ok(())
     }
 }
 
