@@ -19,7 +19,7 @@ mod mlflow;
 pub mod python;
 mod quality;
 mod report;
-mod serve;
+pub mod serve;
 mod topics;
 mod train;
 

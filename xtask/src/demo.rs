@@ -8,14 +8,19 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::bench::serve::call;
 use crate::command;
 use crate::house::House;
 use crate::steps::plain;
+
+/// How long a server may take to take up a deployment; it looks each second.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn run(house: &House, serves: bool) -> Result<ExitCode> {
     let started = Instant::now();
@@ -59,7 +64,8 @@ fn serve(house: &House, ombud: &Path, bundles: &[PathBuf]) -> Result<ExitCode> {
     let out = server.stdout.take().context("no pipe")?;
     BufReader::new(out).read_line(&mut line)?;
     let told: Value = serde_json::from_str(&line).context("the server did not say where it is")?;
-    let deployed = deploy_all(house, ombud, bundles, &folder);
+    let deployed = deploy_all(house, ombud, bundles, &folder)
+        .and_then(|()| wait_until_served(&told, bundles.len()));
     if let Err(error) = deployed {
         server.kill()?;
         return Err(error);
@@ -89,6 +95,24 @@ fn deploy_all(house: &House, ombud: &Path, bundles: &[PathBuf], folder: &Path) -
         command::run(deploy.args(["--reason", "the demo"]))?;
     }
     Ok(())
+}
+
+/// The call that is printed must work at once.
+fn wait_until_served(told: &Value, models: usize) -> Result<()> {
+    let address = told["address"].as_str().context("no address")?;
+    let key = told["first_start"]["key"].as_str();
+    let began = Instant::now();
+    loop {
+        let (_, body) = call(address, "GET", "/api/v1/ml/models", key, "")?;
+        let listed: Value = serde_json::from_str(&body).unwrap_or_default();
+        if listed["models"].as_array().map_or(0, Vec::len) >= models {
+            return Ok(());
+        }
+        if began.elapsed() > PATIENCE {
+            bail!("the server does not take up what was deployed: {body}");
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn manifest(bundle: &Path) -> Result<Value> {

@@ -20,6 +20,7 @@ use super::{Report, data, python};
 use crate::command;
 use crate::house::House;
 use load::Measured;
+pub use targets::call;
 use targets::{Asked, Audit, Ombud, Target};
 
 const RECIPE: &str = "benches/recipes/train.toml";

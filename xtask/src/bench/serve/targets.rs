@@ -590,7 +590,8 @@ fn free_port() -> Result<u16> {
 }
 
 /// One call on a connection of its own: status and body.
-fn call(
+/// One question over a connection of its own: the status and the body.
+pub fn call(
     address: &str,
     method: &str,
     path: &str,
