@@ -271,7 +271,7 @@ fn is_meant_for_this_machine(headers: &HeaderMap) -> bool {
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
     else {
-        // HTTP/2 says it elsewhere, and no page can leave it out.
+        // HTTP/2 has no such header; browsers speak it over TLS alone, where the certificate holds the name.
         return true;
     };
     let name = host
@@ -288,4 +288,37 @@ fn is_meant_for_this_machine(headers: &HeaderMap) -> bool {
 fn unreadable() -> Refusal {
     Refusal::new(Code::Unauthenticated, "the credentials cannot be read")
         .hint("send `Authorization: Bearer omb_…`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_are_its_own() {
+        let is_own = |host: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, axum::http::HeaderValue::from_static(host));
+            is_meant_for_this_machine(&headers)
+        };
+        for host in [
+            "localhost:8080",
+            "LOCALHOST",
+            "127.0.0.1",
+            "127.0.0.1:1",
+            "[::1]:8080",
+            "[::1]",
+        ] {
+            assert!(is_own(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "10.0.0.1:80",
+            "",
+        ] {
+            assert!(!is_own(host), "{host}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! What protects people in what is told is that campaigns are of different answers: of two that are equal but for a few, the
 //! difference tells those few. Survey tools export everything so far, every week, so that is looked for: at least a floor's
-//! number of answers must be in no earlier campaign of the organization. The same file twice has none.
+//! number of answers must be in no file that was uploaded for the organization before. The same file twice has none.
 
 use super::anonymity::Floor;
 use super::keep::campaign::{self, Campaign, Sealed, seal};
@@ -76,14 +76,14 @@ pub async fn take_in(
 fn too_few(new: usize, came: usize, floor: Floor) -> Refusal {
     let floor = floor.get();
     let detail = format!(
-        "{new} of the {came} answers are in no earlier campaign of this organization; at least {floor} must be"
+        "{new} of the {came} answers are in no earlier file of this organization; at least {floor} must be"
     );
     Refusal::new(Code::Conflict, detail).hint(
         "upload only what is new, when it is enough: beside what was uploaded before, fewer could be told apart",
     )
 }
 
-/// How many of the answers no earlier campaign of the organization has.
+/// How many of the answers no earlier file of the organization has.
 async fn new_ones(
     house: &House,
     tenant: &Tenant,
@@ -96,7 +96,10 @@ async fn new_ones(
         *mine.entry(digest(clear.as_bytes())).or_default() += 1;
     }
     let mut known = Answers::new();
-    for campaign in campaign::of(&house.store, tenant, organization).await? {
+    // Only with other files: whoever uploads may learn what was uploaded. What people answered here by invitation nobody has
+    // as rows, and a refusal would tell whether somebody answered just so.
+    let campaigns = campaign::of(&house.store, tenant, organization).await?;
+    for campaign in campaigns.into_iter().filter(|it| it.invited == 0) {
         for (answers, number) in those_of(house, tenant, &campaign, &mine).await? {
             let most = known.entry(answers).or_default();
             *most = number.max(*most);
