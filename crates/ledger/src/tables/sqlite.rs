@@ -2,6 +2,8 @@
 //!
 //! The file may be shared with other tables, but a file of its own is better: a writer elsewhere makes this one wait.
 
+mod draining;
+
 use super::page::{Cell, PageQuery};
 use super::{
     CheckpointRow, Doomed, Head, KeyRow, LaneRow, OldKey, Reading, Result, SEQUENCE_BITS, Slot,
@@ -11,6 +13,7 @@ use crate::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::error::StorageError;
 use crate::name::{LaneName, Tenant};
 use crate::record::{KeyId, RawRecord, Record, RecordId, Unreadable};
+use draining::Drainer;
 use ombud_core::Digest;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{
@@ -49,6 +52,7 @@ const CELLS: &str = "r.position, r.tenant, r.previous, r.time_us, r.id, r.kind, 
 #[derive(Debug)]
 pub(crate) struct SqliteWriter {
     connection: Connection,
+    drainer: Drainer,
     path: PathBuf,
     /// Files whose locks say which lanes are this process's; let go with it, however it ends.
     claims: Vec<File>,
@@ -67,12 +71,17 @@ impl SqliteWriter {
         let mut connection = connect(path, flags)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
-        connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
         connection.pragma_update(None, "secure_delete", true)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         migrate(&mut connection)?;
+        let beside = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let drainer = Drainer::start(&connection, beside).map_err(|source| StorageError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(SqliteWriter {
             connection,
+            drainer,
             path: path.to_owned(),
             claims: Vec::new(),
         })
@@ -324,6 +333,7 @@ impl Writing for SqliteWriter {
 
     fn commit(&mut self) -> Result<()> {
         self.connection.prepare_cached("commit")?.execute([])?;
+        self.drainer.committed(&self.connection);
         Ok(())
     }
 

@@ -34,6 +34,27 @@ fn a_failed_group_is_told_so_and_the_next_one_continues_the_chain() {
 }
 
 #[test]
+fn the_write_ahead_log_begins_anew_while_records_keep_coming() {
+    const ROUNDS: u64 = 250;
+    let house = House::sqlite();
+    let ledger = house.open();
+    let large = || Entry {
+        answer: Some("x".repeat(50_000)),
+        ..Entry::new(fresh_id(), ombud_ledger::Kind::Job, 0)
+    };
+    for _ in 0..ROUNDS {
+        let group = (0..8).map(|_| large()).collect();
+        ledger.submit(&tenant(), group).unwrap().wait().unwrap();
+    }
+    let log = house.folder.path().join("ledger.sqlite-wal");
+    let (log, written) = (log.metadata().unwrap().len(), ROUNDS * 8 * 50_000);
+    assert!(log < written / 2, "{log} of {written} bytes");
+    let report = verify(&ledger);
+    assert_sound(&report);
+    assert_eq!(report.records, ROUNDS * 8);
+}
+
+#[test]
 fn a_full_disk_refuses_records_and_corrupts_nothing() {
     if let Some(folder) = std::env::var_os(CHILD) {
         return fill_the_disk(&House::sqlite_in(folder.as_ref()));
