@@ -312,11 +312,7 @@ pub fn fastapi(
         Audit::Plain => (AUDITED_PLAINLY, Some("audit_plain.sqlite")),
     };
     if let Some(file) = file {
-        for ending in ["", "-wal", "-shm", "-journal"] {
-            let _ = fs::remove_file(folder.join(format!("{file}{ending}")));
-        }
-        let database = format!("sqlite:///{}", folder.join(file).display());
-        server.env("AUDIT_DATABASE", database);
+        server.env("AUDIT_DATABASE", fresh_database(folder, file));
     }
     if audit == Audit::Plain {
         server.env("AUDIT_AS_IT_COMES", "1");
@@ -332,17 +328,29 @@ pub fn fastapi(
     )
 }
 
-/// The kit `hseg` as FastAPI serves it.
+/// SQLAlchemy's address of a SQLite file that is not there yet.
+fn fresh_database(folder: &Path, file: &str) -> String {
+    for ending in ["", "-wal", "-shm", "-journal"] {
+        let _ = fs::remove_file(folder.join(format!("{file}{ending}")));
+    }
+    format!("sqlite:///{}", folder.join(file).display())
+}
+
+/// The kit `hseg` as FastAPI serves it; `records` is whether it explains and writes a row before it answers.
 pub fn fastapi_hseg(
     name: &str,
+    records: bool,
     python: &Path,
     here: &Path,
     folder: &Path,
-    model: &Path,
 ) -> Result<Target> {
     let port = free_port()?;
     let mut server = Command::new(python);
-    server.current_dir(here).env("MODEL", model).args([
+    server.current_dir(here).env("MODEL", folder.join("peer"));
+    if records {
+        server.env("AUDIT_DATABASE", fresh_database(folder, "audit.sqlite"));
+    }
+    server.args([
         "-m",
         "uvicorn",
         "hseg_app:app",
