@@ -53,13 +53,14 @@ impl Office {
             &json!({ "number": number }),
         );
         let links = made["links"].as_array().expect("links").iter();
+        // It can be mailed as it is.
+        let front = format!("http://{}/survey?domain=", self.server.address);
         links
             .map(|link| {
-                text(link)
-                    .split_once('#')
-                    .expect("a part behind #")
-                    .1
-                    .to_owned()
+                let link = text(link);
+                let (page, invitation) = link.split_once('#').expect("a part behind #");
+                assert!(page.starts_with(&front), "{page}");
+                invitation.to_owned()
             })
             .collect()
     }
@@ -69,7 +70,7 @@ impl Office {
             "invitation": invitation,
             "survey_responses": { "q1": 2.5, "q5": 3 },
             "text_responses": { "q24": said },
-            "demographics": { "department": "Nursing" },
+            "demographics": { "department": "Nursing", "education_level": "Masters", "ethnicity": ["Asian", "White"] },
         });
         let headers = [("content-type", "application/json")];
         self.server
@@ -637,6 +638,7 @@ fn the_demonstration_shows_the_whole_kit() {
         .refused("holds a house already");
     let server = Server::start(&place, &["--open-demo", "--folder", "demo"]);
     todays_call_is_answered(&server);
+    no_forecast_takes_an_idempotency_key(&server);
     a_negated_fear_is_no_crisis_and_a_crisis_opens_a_case(&server);
     a_batch_is_answered_in_its_order(&server);
     let organizations = server.call("GET", "/organizations", &[], "").fine();
@@ -665,6 +667,24 @@ fn ask(server: &Server, path: &str, body: &Value) -> Value {
         .fine()
 }
 
+/// A retry would be another forecast and perhaps another case, and whoever sends a key believes otherwise.
+fn no_forecast_takes_an_idempotency_key(server: &Server) {
+    let one = json!({ "domain": "Business", "survey_responses": { "q1": 3 } });
+    for (path, body) in [
+        ("/predict/individual", one.clone()),
+        ("/predict/batch/individual", json!({ "responses": [one] })),
+        ("/predict/communication_risk", json!({ "text": "fine" })),
+    ] {
+        let headers = [
+            ("content-type", "application/json"),
+            ("idempotency-key", "once"),
+        ];
+        let refused = server.call("POST", path, &headers, &body.to_string());
+        assert_eq!(refused.status, 400, "{path}: {refused:?}");
+        assert!(refused.body.contains("Idempotency-Key"), "{refused:?}");
+    }
+}
+
 fn todays_call_is_answered(server: &Server) {
     let ratings: serde_json::Map<String, Value> = (1..=22)
         .map(|q| (format!("q{q}"), json!(if q % 2 == 0 { 3.0 } else { 2.5 })))
@@ -686,12 +706,12 @@ fn todays_call_is_answered(server: &Server) {
             .is_some_and(|all| all.len() == 5)
     );
     assert_eq!(told["text_risk"], Value::Null);
-    assert!(
-        !told["contributing_factors"]
-            .as_array()
-            .expect("a list")
-            .is_empty()
-    );
+    let factors = told["contributing_factors"].as_array().expect("a list");
+    assert!(factors.iter().any(|it| it["of"] == "forecast"), "{told}");
+    for factor in factors {
+        let title = factor["title"].as_str().expect("words for a reader");
+        assert!(!title.contains('_') && title.len() > 2, "{factor}");
+    }
     assert!(
         !told["recommendations"]
             .as_array()

@@ -9,6 +9,7 @@ use super::survey::{Category, Domain, Rating, Ratings, STATEMENTS};
 use super::text::TextRisk;
 use crate::table::{Cell, Column, ColumnKind};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// What the text models and the lexicon say of a person's open answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -166,6 +167,54 @@ impl Features<'_> {
     }
 }
 
+/// What a feature is, in a reader's words; one of another model's making keeps its name.
+pub fn title(name: &str, domain: Domain) -> Cow<'_, str> {
+    if let Some(statement) = STATEMENTS.iter().find(|it| it.name == name) {
+        return Cow::Borrowed(statement.text(domain));
+    }
+    if let Some(category) = Category::parse(name) {
+        return Cow::Borrowed(category.title());
+    }
+    if let Some(found) = name.strip_prefix("text_") {
+        return Cow::Owned(format!("Open answers: {}", title_of_text(found)));
+    }
+    let words = match name {
+        "overall" => "Overall score",
+        "employees" => "Number of employees",
+        "supervises_others" => "Supervises others",
+        "seconds" => "Seconds taken to answer",
+        "completion" => "Share of statements answered",
+        "attention_passed" => "Passed the attention check",
+        "straight_lining" => "Same answer again and again",
+        "has_text" => "Wrote open answers",
+        "domain" => "Domain",
+        "age_range" => "Age range",
+        "gender_identity" => "Gender identity",
+        "tenure_range" => "Years at the organization",
+        "position_level" => "Position level",
+        "work_location" => "Work location",
+        "employment_status" => "Employment status",
+        "education_level" => "Education level",
+        "ethnicity" => "Ethnicity",
+        other => other,
+    };
+    Cow::Borrowed(words)
+}
+
+fn title_of_text(name: &str) -> Cow<'_, str> {
+    if let Some(category) = Category::parse(name) {
+        return Cow::Borrowed(category.title());
+    }
+    match TextRisk::ALL.into_iter().find(|it| it.class() == name) {
+        Some(risk) => Cow::Owned(format!("read as risk level {}", risk.word())),
+        None => match name {
+            "intensity" => Cow::Borrowed("emotional intensity"),
+            "lexicon_crisis" => Cow::Borrowed("words of the crisis list"),
+            other => Cow::Borrowed(other),
+        },
+    }
+}
+
 fn flag(is_so: bool) -> f64 {
     f64::from(u8::from(is_so))
 }
@@ -183,6 +232,16 @@ pub(super) fn as_json(cell: Cell) -> Option<Value> {
 mod tests {
     use super::*;
     use crate::hseg::demographics::{AgeRange, Ethnicity};
+
+    #[test]
+    fn every_feature_has_a_title_that_is_not_its_name() {
+        for column in Features::columns() {
+            let title = title(&column.name, Domain::Healthcare);
+            assert_ne!(title, column.name.as_str());
+            assert!(!title.contains('_'), "{title}");
+        }
+        assert_eq!(title("shoe_size", Domain::Business), "shoe_size");
+    }
 
     #[test]
     fn a_table_and_a_question_hold_the_same_values() {

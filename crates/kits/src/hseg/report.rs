@@ -341,7 +341,8 @@ fn trend(moments: &[MomentView]) -> String {
     const LOW: f64 = 30.0;
     const HEIGHT: f64 = 210.0;
     let number = moments.len() as f64;
-    let x = |place: usize| 50.0 + place as f64 / (number - 1.0) * (WIDTH - 120.0);
+    // The first point stands clear of the scale's numbers.
+    let x = |place: usize| 110.0 + place as f64 / (number - 1.0) * (WIDTH - 220.0);
     let y = |score: f64| {
         LOW + (OVERALL_MAX - score) / (OVERALL_MAX - OVERALL_MIN) * (HEIGHT - LOW - 40.0)
     };
@@ -375,7 +376,7 @@ fn trend(moments: &[MomentView]) -> String {
         let moment = &moments[place];
         let _ = write!(
             html,
-            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\" fill=\"var(--mark)\"/><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-weight=\"600\">{score}</text><text class=\"soft\" x=\"{:.1}\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>",
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\" fill=\"var(--mark)\"/><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-weight=\"600\" stroke=\"var(--paper)\" stroke-width=\"4\" paint-order=\"stroke\">{score}</text><text class=\"soft\" x=\"{:.1}\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>",
             x(place),
             y(score),
             x(place),

@@ -15,7 +15,10 @@ const ABOUT = {
   work_location: ["Where you work", ["On_Site", "Remote", "Hybrid"]],
   age_range: ["Age", ["18-24", "25-34", "35-44", "45-54", "55-64", "65+"]],
   gender_identity: ["Gender", ["Man", "Woman", "Non-binary", "Prefer_not_to_say"]],
+  education_level: ["Education", ["High_School", "Some_College", "Bachelors", "Masters", "Doctorate"]],
 };
+// Several may be named.
+const ETHNICITY = ["Asian", "Black", "Hispanic_Latino", "Indigenous", "Middle_Eastern", "Pacific_Islander", "White", "Other", "Prefer_not_to_say"];
 // Stands in the middle; whoever reads it chooses as it says.
 const ATTENTION = { name: "attention", text: "To show that somebody reads this, please choose \u201cA little\u201d.", right: 2 };
 let asked;
@@ -50,6 +53,12 @@ function choice(name, [title, words]) {
   return made("label", {}, title, field);
 }
 
+function choices(name, title, words) {
+  const boxes = words.map((word) =>
+    made("label", {}, made("input", { type: "checkbox", name, value: word }), " ", word.replaceAll("_", " ")));
+  return made("div", { role: "group", ariaLabel: title, className: "several" }, made("span", { ariaHidden: "true", textContent: title }), ...boxes);
+}
+
 async function show() {
   if (!invitation) {
     said.textContent = "This page needs the whole link of an invitation.";
@@ -69,7 +78,8 @@ async function show() {
   document.getElementById("open").append(...asked.open_questions.map((one) =>
     made("fieldset", {}, made("legend", { className: "unseen", textContent: one.text }),
       made("div", { className: "asked", ariaHidden: "true", textContent: one.text }), made("textarea", { name: one.name, rows: 3, maxLength: 4000, ariaLabel: one.text }))));
-  document.getElementById("about").append(...Object.entries(ABOUT).map(([name, words]) => choice(name, words)));
+  document.getElementById("about").append(...Object.entries(ABOUT).map(([name, words]) => choice(name, words)),
+    choices("ethnicity", "Ethnicity, as many as apply", ETHNICITY));
   form.hidden = false;
   said.textContent = "";
 }
@@ -85,11 +95,14 @@ function collected() {
   const quality = { seconds: Math.round((Date.now() - started) / 1000) };
   const attention = Number(data.get(ATTENTION.name));
   if (attention) quality.attention_passed = attention === ATTENTION.right;
+  const demographics = filled(Object.keys(ABOUT));
+  const ethnicity = data.getAll("ethnicity");
+  if (ethnicity.length) demographics.ethnicity = ethnicity;
   return {
     invitation,
     survey_responses: ratings,
     text_responses: filled(asked.open_questions.map((one) => one.name)),
-    demographics: filled(Object.keys(ABOUT)),
+    demographics,
     response_quality: quality,
   };
 }

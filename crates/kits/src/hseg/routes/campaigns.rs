@@ -5,7 +5,8 @@ use crate::hseg::keep::campaign::{self, INVITATIONS_MAX};
 use crate::hseg::keep::{self, Campaign, State as Standing, organization};
 use crate::hseg::process::KIND;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json as Answer};
 use ombud_api::extract::{Json, Known, Path, Query};
 use ombud_api::request::Origin;
@@ -185,6 +186,7 @@ async fn invite(
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     Json(wish): Json<InvitationsWish>,
 ) -> Result<(StatusCode, Answer<InvitationsView>), Refusal> {
     let id = id_of(&id, "id")?;
@@ -205,12 +207,29 @@ async fn invite(
     let detail =
         json!({ "act": "invitations-made", "campaign": id.to_string(), "number": wish.number });
     record(&house, &caller, &origin, detail).await?;
-    let base = house.config.server.public_url.trim_end_matches('/');
+    let base = base_of(&house, &headers);
     let domain = organization.domain.word();
     // Behind a `#`, so that a browser keeps it to itself: no log on the way has it.
     let link = |token: &str| ShownOnce::new(&format!("{base}/survey?domain={domain}#{token}"));
     let links = tokens.iter().map(|token| link(token)).collect();
     Ok((StatusCode::CREATED, Answer(InvitationsView { links })))
+}
+
+/// The front of a link: the public address, or else the one by which whoever asks reached us.
+fn base_of(house: &House, headers: &HeaderMap) -> String {
+    let public = house.config.server.public_url.trim_end_matches('/');
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    match host {
+        Some(host) if public.is_empty() => {
+            let scheme = if house.is_encrypted() {
+                "https"
+            } else {
+                "http"
+            };
+            format!("{scheme}://{host}")
+        }
+        _ => public.to_owned(),
+    }
 }
 
 /// Score a closed campaign and make what may be told of it

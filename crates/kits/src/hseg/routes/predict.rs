@@ -9,6 +9,7 @@ use crate::hseg::aggregate::{Aggregate, MEMBERS_MIN, Member};
 use crate::hseg::anonymity::{Filters, Floor};
 use crate::hseg::asking::{Asked, Forecast, Models, TextAnswer};
 use crate::hseg::crisis::{Crisis, judge};
+use crate::hseg::features;
 use crate::hseg::keep::resources::{self, ANYWHERE, Resource};
 use crate::hseg::keep::{case, organization, profile};
 use crate::hseg::process::Told;
@@ -178,6 +179,8 @@ pub struct Factor {
     /// `score` or `forecast`.
     pub of: String,
     pub name: String,
+    /// The same in a reader's words: the statement as it was asked, the category's title.
+    pub title: String,
     /// In points of the overall score, or the model's own units.
     pub weight: f64,
     /// The answer, where there is one.
@@ -575,7 +578,7 @@ async fn view(
         overall_risk_tier: score.tier.word().to_owned(),
         category_scores: by_category(&score.categories),
         confidence_score: confidence(response, &forecast),
-        contributing_factors: factors(&score, &forecast),
+        contributing_factors: factors(&score, &forecast, response.domain),
         recommendations: recommend(response.domain, &score.categories),
         forecast: forecast_view(&forecast),
         text_risk,
@@ -597,12 +600,13 @@ fn by_category(scores: &[Option<f64>; 6]) -> BTreeMap<String, Option<f64>> {
     Category::ALL.into_iter().map(line).collect()
 }
 
-fn factors(score: &Score, forecast: &Forecast) -> Vec<Factor> {
+fn factors(score: &Score, forecast: &Forecast, domain: Domain) -> Vec<Factor> {
     const EACH_MAX: usize = 5;
     let losses = score.losses().into_iter().filter(|(_, loss)| *loss > 0.0);
     let losses = losses.take(EACH_MAX).map(|(category, loss)| Factor {
         of: "score".to_owned(),
         name: category.title().to_owned(),
+        title: category.title().to_owned(),
         weight: -told(loss),
         value: score
             .category(category)
@@ -612,6 +616,7 @@ fn factors(score: &Score, forecast: &Forecast) -> Vec<Factor> {
     let reasons = reasons.take(EACH_MAX).map(|reason| Factor {
         of: "forecast".to_owned(),
         name: reason.feature.clone(),
+        title: features::title(&reason.feature, domain).into_owned(),
         weight: reason.weight,
         value: reason.value.clone(),
     });
