@@ -83,6 +83,8 @@ pub enum Error {
         came: String,
         allowed: &'static str,
     },
+    #[error("classification ranks `probabilities`, not {0:?}")]
+    Classification(String),
     #[error("no parameter is called {came:?}; is it {nearest:?}?")]
     UnknownParameter { came: String, nearest: String },
     #[error("{one} and {other} name different people in row {row}")]
@@ -130,6 +132,7 @@ impl Error {
             | Error::Width { .. }
             | Error::ContentType(_)
             | Error::Parameter { .. }
+            | Error::Classification(_)
             | Error::UnknownParameter { .. }
             | Error::Subjects { .. }
             | Error::SharedMemory { .. }

@@ -59,11 +59,7 @@ impl<'a> Plan<'a> {
                 });
             }
             if output.classification.is_some() && output.name != PROBABILITIES {
-                return Err(Error::Parameter {
-                    parameter: "classification".to_owned(),
-                    came: format!("asked of {}", output.name),
-                    allowed: "something but `probabilities` has",
-                });
+                return Err(Error::Classification(output.name.clone()));
             }
         }
         Ok(Plan {

@@ -369,16 +369,47 @@ impl InferInputTensor {
     }
 }
 
+/// Numbers that came in a field wider than their datatype; one that does not fit is refused, as it is in JSON.
+fn narrow<Narrow, Carried, Wide>(
+    tensor: &str,
+    datatype: Datatype,
+    values: Vec<Carried>,
+) -> Result<Vec<Wide>>
+where
+    Carried: Copy + std::fmt::Display + TryInto<Narrow>,
+    Wide: From<Narrow>,
+{
+    let fits = |value: Carried| {
+        let narrow = TryInto::<Narrow>::try_into(value);
+        narrow.map(Wide::from).map_err(|_| Error::Data {
+            tensor: tensor.to_owned(),
+            datatype: datatype.name(),
+            reason: format!("{value} is beyond it"),
+        })
+    };
+    values.into_iter().map(fits).collect()
+}
+
 impl InferTensorContents {
     fn read(self, tensor: &str, datatype: Datatype) -> Result<Data> {
         Ok(match datatype {
             Datatype::Bool => Data::Bools(self.bool_contents),
-            Datatype::Int8 | Datatype::Int16 | Datatype::Int32 => {
-                Data::Ints(self.int_contents.into_iter().map(i64::from).collect())
+            Datatype::Int8 => Data::Ints(narrow::<i8, _, _>(tensor, datatype, self.int_contents)?),
+            Datatype::Int16 => {
+                Data::Ints(narrow::<i16, _, _>(tensor, datatype, self.int_contents)?)
+            }
+            Datatype::Int32 => {
+                Data::Ints(narrow::<i32, _, _>(tensor, datatype, self.int_contents)?)
             }
             Datatype::Int64 => Data::Ints(self.int64_contents),
-            Datatype::Uint8 | Datatype::Uint16 | Datatype::Uint32 => {
-                Data::Uints(self.uint_contents.into_iter().map(u64::from).collect())
+            Datatype::Uint8 => {
+                Data::Uints(narrow::<u8, _, _>(tensor, datatype, self.uint_contents)?)
+            }
+            Datatype::Uint16 => {
+                Data::Uints(narrow::<u16, _, _>(tensor, datatype, self.uint_contents)?)
+            }
+            Datatype::Uint32 => {
+                Data::Uints(narrow::<u32, _, _>(tensor, datatype, self.uint_contents)?)
             }
             Datatype::Uint64 => Data::Uints(self.uint64_contents),
             Datatype::Fp32 => Data::Singles(self.fp32_contents),
@@ -487,6 +518,40 @@ mod tests {
             "temperature",
         ] {
             assert!(with(passed).is_ok(), "{passed}");
+        }
+    }
+
+    #[test]
+    fn a_typed_number_beyond_its_datatype_is_refused() {
+        let read = |datatype: &str, contents: InferTensorContents| {
+            let tensor = InferInputTensor {
+                name: "a".to_owned(),
+                datatype: datatype.to_owned(),
+                shape: vec![1],
+                contents: Some(contents),
+                ..InferInputTensor::default()
+            };
+            tensor.read(None)
+        };
+        let int = |value| InferTensorContents {
+            int_contents: vec![value],
+            ..InferTensorContents::default()
+        };
+        let uint = |value| InferTensorContents {
+            uint_contents: vec![value],
+            ..InferTensorContents::default()
+        };
+        assert!(read("INT8", int(-128)).is_ok());
+        assert!(read("INT16", int(300)).is_ok());
+        assert!(read("UINT8", uint(255)).is_ok());
+        let refused = [
+            read("INT8", int(300)),
+            read("INT16", int(-32_769)),
+            read("UINT8", uint(256)),
+            read("UINT16", uint(65_536)),
+        ];
+        for refused in refused {
+            assert!(matches!(refused, Err(Error::Data { .. })), "{refused:?}");
         }
     }
 
