@@ -20,6 +20,7 @@ use ombud_ledger::{Clear, Entry, Kind, RecordId, Recorded, Subject, Tenant};
 use ombud_store::cache::CacheKey;
 use ombud_store::idempotency::{Reservation, Try};
 use ombud_store::{Environment, Recording};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -673,11 +674,29 @@ fn request_digest(ask: &Ask) -> Digest {
     Digest::new(hasher.finalize().into())
 }
 
-/// The input as a client that writes it anew for a retry may have written it: spaces and `0.10` for `0.1` are no difference.
+/// The input as a client that writes it anew for a retry may have written it: spaces, the order of names, `0.10` for `0.1`
+/// and `2.0` for `2` are no difference.
 fn same_input(input: &[u8]) -> Clear {
-    let read = serde_json::from_slice::<serde_json::Value>(input);
-    let written = read.and_then(|value| serde_json::to_vec(&value));
+    let read = serde_json::from_slice::<Value>(input);
+    let written = read.and_then(|value| serde_json::to_vec(&with_plain_numbers(value)));
     Clear::new(written.unwrap_or_else(|_| input.to_vec()))
+}
+
+fn with_plain_numbers(value: Value) -> Value {
+    // Beyond it, two whole numbers may be one when they are read as a double.
+    const WHOLE_MAX: i64 = 1 << 53;
+    match value {
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) if (-WHOLE_MAX..=WHOLE_MAX).contains(&whole) => Value::from(whole as f64),
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(with_plain_numbers).collect(),
+        Value::Object(entries) => {
+            let plain = |(name, value)| (name, with_plain_numbers(value));
+            Value::Object(entries.into_iter().map(plain).collect())
+        }
+        other => other,
+    }
 }
 
 fn micros(started: Instant) -> u64 {

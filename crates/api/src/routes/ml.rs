@@ -255,7 +255,9 @@ pub fn router() -> OpenApiRouter<House> {
 }
 
 /// Ask for a decision, in the guide's words
-#[utoipa::path(post, path = "/api/v1/ml/predict", tag = "ml", request_body = PredictWish, responses((status = 200, description = "The answer, on record.", body = PredictView)))]
+#[utoipa::path(post, path = "/api/v1/ml/predict", tag = "ml", request_body = PredictWish,
+    params(("idempotency-key" = Option<String>, Header, description = "A retry with the same key gets the same decision.")),
+    responses((status = 200, description = "The answer, on record.", body = PredictView)))]
 async fn predict(
     State(house): State<House>,
     caller: Known,

@@ -163,19 +163,9 @@ fn a_retry_with_the_same_key_gets_the_same_decision() {
     let server = Server::start(&place, &[]);
     place.done(&["deploy", "leavers", "models/leavers/latest"]);
     wait_until_served(&server);
-    let bearer = format!("Bearer {}", server.first_key());
     let ask = |body: &Value| {
-        let headers = [
-            ("authorization", bearer.as_str()),
-            ("content-type", "application/json"),
-            ("idempotency-key", "order-66"),
-        ];
-        server.call(
-            "POST",
-            "/api/v1/models/leavers/decide",
-            &headers,
-            &body.to_string(),
-        )
+        let path = "/api/v1/models/leavers/decide";
+        ask_with_key(&server, path, "order-66", &body.to_string())
     };
     let body = json!({ "input": person() });
     let (first, second) = (ask(&body).fine(), ask(&body).fine());
@@ -194,6 +184,48 @@ fn a_retry_with_the_same_key_gets_the_same_decision() {
         ),
         (409, Some("idempotency-conflict".to_owned()))
     );
+}
+
+#[test]
+fn a_retry_is_known_by_what_it_means_and_at_the_clinical_door_too() {
+    let place = trained();
+    let server = Server::start(&place, &[]);
+    place.done(&["deploy", "leavers", "models/leavers/latest"]);
+    wait_until_served(&server);
+    let decision = |path: &str, key: &str, body: &str, id: &str| {
+        let told = ask_with_key(&server, path, key, body).fine();
+        told.pointer(id).and_then(Value::as_str).map(str::to_owned)
+    };
+    let path = "/api/v1/models/leavers/decide";
+    let first = r#"{"input": {"hours": 44.5, "tenure": 2, "site": "harbour", "gender": "woman"}}"#;
+    // Another client's writer: another order, other blanks, another spelling of the same numbers.
+    let again = r#"{"input":{"gender":"woman","site":"harbour","tenure":2.0,"hours":4.45e1},"explain":true}"#;
+    let first = decision(path, "spelled", first, "/decision_id");
+    assert!(first.is_some());
+    assert_eq!(first, decision(path, "spelled", again, "/decision_id"));
+
+    let path = "/api/v1/ml/predict";
+    let body = json!({ "model_name": "leavers", "input_data": person() }).to_string();
+    let first = decision(path, "clinic-1", &body, "/metadata/decision_id");
+    assert!(first.is_some());
+    assert_eq!(
+        first,
+        decision(path, "clinic-1", &body, "/metadata/decision_id")
+    );
+    assert_ne!(
+        first,
+        decision(path, "clinic-2", &body, "/metadata/decision_id")
+    );
+}
+
+fn ask_with_key(server: &Server, path: &str, key: &str, body: &str) -> crate::server::Reply {
+    let bearer = format!("Bearer {}", server.first_key());
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+        ("idempotency-key", key),
+    ];
+    server.call("POST", path, &headers, body)
 }
 
 #[test]
