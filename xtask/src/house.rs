@@ -129,16 +129,20 @@ fn path(value: &Value) -> Result<PathBuf> {
         .context("cargo metadata lacks a path")
 }
 
-/// `cargo` without the variables that `cargo run` sets about xtask itself: some build scripts watch
-/// them and would rebuild whenever a person alternates between `cargo build` and `cargo xtask`.
 fn cargo_in(folder: &Path) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(folder);
+    forget_xtask(&mut cargo);
+    cargo
+}
+
+/// Takes from a command that comes to call cargo the variables that `cargo run` sets about xtask itself: some build scripts
+/// watch them and would rebuild whenever a person alternates between `cargo build` and `cargo xtask`.
+pub fn forget_xtask(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
+            command.env_remove(&name);
         }
     }
-    cargo
 }

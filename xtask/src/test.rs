@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::house::House;
+use crate::house::{House, forget_xtask};
 use crate::steps::{Outcome, Step};
 use crate::{check, command, instructions};
 
@@ -111,6 +111,7 @@ fn around_postgres(house: &House) -> Result<Command> {
             .current_dir(&house.root)
             .arg(WITH_POSTGRES)
             .arg("cargo");
+        forget_xtask(&mut script);
         return Ok(script);
     }
     if std::env::var_os("CI").is_some() {
