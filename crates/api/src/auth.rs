@@ -20,6 +20,7 @@ use passwords::Passwords;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use token::TokenError;
 
 /// How long a looked-up key or session is believed.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(2);
@@ -195,8 +196,13 @@ impl Auth {
         }
         let seconds = now_us() as f64 / 1e6;
         let caller = self.issuers.caller(token, seconds).await;
-        let caller =
-            caller.map_err(|error| Refusal::new(Code::Unauthenticated, error.to_string()))?;
+        let caller = caller.map_err(|error| {
+            let code = match error {
+                TokenError::NoKeys => Code::Unavailable,
+                _ => Code::Unauthenticated,
+            };
+            Refusal::new(code, error.to_string())
+        })?;
         Ok(Arc::new(caller))
     }
 

@@ -17,7 +17,7 @@ use crate::turned_away::{Count, Sort, TurnedAway, Verdict, Who};
 use axum::http::{Extensions, HeaderMap};
 use ombud_core::ModelName;
 use ombud_ledger::record::Kind;
-use ombud_ledger::{Entry, Ledger, RecordId, Recorded, Tenant, VerifyingKey};
+use ombud_ledger::{Entry, LaneName, Ledger, RecordId, Recorded, Tenant, VerifyingKey};
 use ombud_ops::Ops;
 use ombud_store::registry::Registry;
 use ombud_store::{Depot, Store};
@@ -49,6 +49,8 @@ pub struct Parts {
     pub depot: Arc<dyn Depot>,
     /// What it does with models.
     pub ops: Ops,
+    /// The lane that it writes, which tells replicas apart.
+    pub lane: LaneName,
     /// How models did here.
     pub performance: Performance,
     /// What Triton counts.

@@ -146,9 +146,11 @@ impl Bucket {
         Duration::from_secs(60) / self.limit
     }
 
-    /// What so many take; never more than a full bucket, so that a batch passes when its caller waited long enough.
+    /// What so many take. A batch pays for its request at the door and for its further rows later, which together are never
+    /// more than a full bucket: it passes when its caller waited long enough.
     fn cost_of(self, requests: u32) -> Duration {
-        self.interval() * requests.min(self.limit)
+        let most = self.limit.saturating_sub(1).max(1);
+        self.interval() * requests.min(most)
     }
 
     fn holds(self) -> Duration {
@@ -263,7 +265,11 @@ mod tests {
     #[test]
     fn a_batch_costs_its_rows_and_never_more_than_a_full_bucket() {
         let limits = limits(10);
-        assert!(take(&limits, "key:a", 1_000, 0).is_ok());
+        // At the door, and then for its further rows.
+        assert!(take(&limits, "key:a", 1, 0).is_ok());
+        assert!(take(&limits, "key:a", 999, 0).is_ok());
         assert!(take(&limits, "key:a", 1, 0).is_err());
+        assert!(take(&limits, "key:a", 1, 60).is_ok());
+        assert!(take(&limits, "key:a", 999, 60).is_ok());
     }
 }

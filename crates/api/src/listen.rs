@@ -1,6 +1,6 @@
 //! The socket: accepts connections, encrypts them, and lets none of them hold more than its share.
 //!
-//! A connection has a time for its head, a time for its next request and a time in which it must read what it was
+//! A connection has a time for its first words, a time for its head, a time for its next request and a time in which it must read what it was
 //! answered; their number is bounded; a shutdown stops accepting, finishes what was accepted, and then closes. Everything
 //! above is the router's and knows no socket. TLS is [`tls`].
 
@@ -185,7 +185,7 @@ async fn connection<S>(
         request.extensions_mut().insert(ConnectInfo(peer));
         request.map(axum::body::Body::new)
     });
-    let io = TokioIo::new(Patient::new(stream, patience.write));
+    let io = TokioIo::new(Patient::new(stream, patience.head, patience.write));
     let serving = builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service));
     // How a connection ended is the client's business; a request that failed has told already.
     let _ = watcher.watch(serving.into_owned()).await;

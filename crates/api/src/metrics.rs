@@ -462,6 +462,14 @@ impl ombud_ops::Observer for OpsObserver {
             self.0.load_seconds.of(&[model, step]).time(took);
         }
     }
+
+    fn not_loaded(&self, place: &str, reason: &str) {
+        tracing::warn!(
+            place,
+            cause = reason,
+            "what is deployed could not be loaded; it is tried again"
+        );
+    }
 }
 
 fn owned(values: &[&str]) -> Box<[String]> {

@@ -22,15 +22,15 @@ use ombud_engine::bundle::Trust;
 use ombud_engine::bundle::keys::{KeyError, VerifyingKey as SignerKey};
 use ombud_ledger::master::SecretError;
 use ombud_ledger::{
-    Database, LaneName, Ledger, LocalMasterKey, MasterKey, Reader, SecretSource, Signer,
-    SucceedingMasterKey, Tenant, VerifyingKey,
+    Database, Entry, Kind, LaneName, Ledger, LocalMasterKey, MasterKey, Reader, RecordId,
+    SecretSource, Signer, SucceedingMasterKey, Tenant, VerifyingKey,
 };
 use ombud_ops::{Ops, Options, SystemClock};
 use ombud_store::artifacts::{ArtifactError, Artifacts, Folder, ObjectOptions, Objects};
 use ombud_store::buckets::Buckets;
 use ombud_store::cache::{Cache, CacheError, Memory, Off, Redis, RedisOptions};
 use ombud_store::depot::{FolderDepot, ObjectDepot};
-use ombud_store::key::NewKey;
+use ombud_store::key::{NewKey, fresh_prefix};
 use ombud_store::person::NewPerson;
 use ombud_store::registry::Registry;
 use ombud_store::{Depot, Place, Role, Scopes, Store};
@@ -90,6 +90,8 @@ pub enum OpenError {
     Folder { path: PathBuf, source: io::Error },
     #[error("the master key {path:?} is gone, but the ledger holds what it sealed")]
     MasterKeyGone { path: PathBuf },
+    #[error("the checkpoint key {path:?} is gone, but the ledger holds checkpoints that it signed")]
+    CheckpointKeyGone { path: PathBuf },
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error("the ledger does not open")]
@@ -119,7 +121,9 @@ impl OpenError {
     pub fn class(&self) -> Class {
         match self {
             OpenError::Folder { .. } => Class::Unavailable,
-            OpenError::MasterKeyGone { .. } => Class::NotFound,
+            OpenError::MasterKeyGone { .. } | OpenError::CheckpointKeyGone { .. } => {
+                Class::NotFound
+            }
             OpenError::Secret(error) => error.class(),
             OpenError::Ledger(error) => error.class(),
             OpenError::Store(error) => error.class(),
@@ -140,11 +144,17 @@ impl OpenError {
             OpenError::MasterKeyGone { .. } => {
                 "bring the key back from its safe copy; without it nothing sealed can be opened"
             }
+            OpenError::CheckpointKeyGone { .. } => {
+                "copy it from the other servers or its safe copy; if it is lost, make one with `ombud keys master new FILE`, and verify with --trust for both"
+            }
             OpenError::Secret(_) => {
                 "check `ledger.master_key_file`, `ledger.signing_key_file` and the rights on them"
             }
             OpenError::Ledger(ombud_ledger::Error::LaneTaken { .. }) => {
                 "another ombud runs on this database: stop that one, or give each replica its own `ledger.lane`"
+            }
+            OpenError::Ledger(ombud_ledger::Error::MasterKey(_)) => {
+                "the master key is not the one that sealed this ledger: bring that one back, or name it as `ledger.master_key_before_file`"
             }
             OpenError::Ledger(_) | OpenError::Store(_) => {
                 "check `storage.database`; `ombud db status` tells what it finds"
@@ -230,9 +240,9 @@ pub async fn rooms_with(
     let observer = metrics
         .clone()
         .map(|metrics| Arc::new(OpsObserver(metrics)) as Arc<dyn ombud_ops::Observer>);
-    let config = config.clone();
+    let (config, owner) = (config.clone(), tenant.clone());
     let (ledger, checkpoint_key) =
-        blocking(move || open_ledger(&config, place.for_ledger(), lane, metrics)).await?;
+        blocking(move || open_ledger(&config, place.for_ledger(), &owner, lane, metrics)).await?;
     ledger.claim(&tenant).await?;
     let options = Options {
         registry: registry.clone(),
@@ -270,6 +280,7 @@ pub async fn first_start(config: &Config, rooms: &Rooms) -> Result<Option<FirstS
         must_change_password: false,
     };
     let key = NewKey {
+        prefix: fresh_prefix()?,
         label: FIRST_KEY_LABEL.to_owned(),
         role: Role::Caller,
         scopes: Scopes::EVERYWHERE,
@@ -286,6 +297,7 @@ pub async fn first_start(config: &Config, rooms: &Rooms) -> Result<Option<FirstS
         Err(ombud_store::Error::Exists { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
+    record_first_start(rooms, &key).await?;
     let (_, secret) = rooms.store.add_key(&rooms.tenant, key, now_us()).await?;
     let key = Zeroizing::new(secret.expose().to_owned());
     Ok(Some(FirstStart {
@@ -295,9 +307,27 @@ pub async fn first_start(config: &Config, rooms: &Rooms) -> Result<Option<FirstS
     }))
 }
 
+/// Whoever has the first admin's password or the first key has them from this start, and an auditor finds when that was.
+async fn record_first_start(rooms: &Rooms, key: &NewKey) -> Result<(), OpenError> {
+    let did = [
+        serde_json::json!({ "did": "make person", "login": FIRST_LOGIN, "role": Role::Admin.as_str() }),
+        serde_json::json!({ "did": "make key", "prefix": key.prefix, "label": key.label, "role": key.role.as_str() }),
+    ];
+    for detail in did {
+        let now = now_us();
+        let id = RecordId::generate(now).map_err(ombud_ledger::Error::from)?;
+        let mut entry = Entry::new(id, Kind::KeyChange, now);
+        entry.principal = Some(key.created_by.clone());
+        entry.detail = Some(detail.to_string());
+        rooms.ledger.append(&rooms.tenant, entry).await?;
+    }
+    Ok(())
+}
+
 /// The house of a server.
 pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<House, OpenError> {
     let issuers = Issuers::new(&config, rooms.tenant.clone())?;
+    let lane = server_lane(&config)?;
     let (traces, exporter) = traces::open(&config.traces, &metrics)?.unzip();
     let buckets = match config.cache.redis.is_empty() {
         true => None,
@@ -333,6 +363,7 @@ pub fn house(config: Config, rooms: Rooms, metrics: Arc<Metrics>) -> Result<Hous
         registry: rooms.registry,
         depot: rooms.depot,
         ops: rooms.ops,
+        lane,
         performance: Performance::default(),
         statistics: Statistics::default(),
         ledger: rooms.ledger,
@@ -413,6 +444,7 @@ fn trust(config: &Config) -> Result<Trust, OpenError> {
 fn open_ledger(
     config: &Config,
     database: Database,
+    tenant: &Tenant,
     lane: LaneName,
     metrics: Option<Arc<Metrics>>,
 ) -> Result<(Ledger, VerifyingKey), OpenError> {
@@ -425,7 +457,7 @@ fn open_ledger(
             before: LocalMasterKey::load(&SecretSource::File(before.clone()))?,
         }),
     };
-    let signer = Signer::new(&signing_key_source(config)?.load()?);
+    let signer = Signer::new(&signing_key_source(config, &database, tenant)?.load()?);
     let checkpoint_key = signer.verifying_key();
     let folder = &config.ledger.checkpoint_folder;
     let options = ombud_ledger::Options {
@@ -461,7 +493,7 @@ fn master_key_source(config: &Config, database: &Database) -> Result<SecretSourc
         if is_in_use(database)? {
             return Err(OpenError::MasterKeyGone { path });
         }
-        SecretSource::generate_file(&path)?;
+        SecretSource::generate_file_once(&path)?;
     }
     Ok(SecretSource::File(path))
 }
@@ -487,16 +519,32 @@ pub fn check_keys(config: &Config) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn signing_key_source(config: &Config) -> Result<SecretSource, OpenError> {
+fn signing_key_source(
+    config: &Config,
+    database: &Database,
+    tenant: &Tenant,
+) -> Result<SecretSource, OpenError> {
     let path = or_in(
         &config.ledger.signing_key_file,
         &config.storage.folder,
         CHECKPOINT_KEY_FILE,
     );
     if !path.exists() {
-        SecretSource::generate_file(&path)?;
+        // A new key would sign on beside the old one, and whoever trusts that one finds a flaw in every checkpoint.
+        if has_checkpoints(database, tenant)? {
+            return Err(OpenError::CheckpointKeyGone { path });
+        }
+        SecretSource::generate_file_once(&path)?;
     }
     Ok(SecretSource::File(path))
+}
+
+fn has_checkpoints(database: &Database, tenant: &Tenant) -> Result<bool, OpenError> {
+    if matches!(database, Database::Sqlite(path) if !path.exists()) {
+        return Ok(false);
+    }
+    let reader = Reader::new(database.clone(), None);
+    Ok(reader.schema()?.found > 0 && reader.has_checkpoints(tenant)?)
 }
 
 fn is_in_use(database: &Database) -> Result<bool, OpenError> {

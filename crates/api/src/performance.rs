@@ -1,13 +1,15 @@
-//! How models did here, hour by hour: kept in memory, bounded, for people who look now and then.
+//! How models did, hour by hour: counted in memory, bounded, for people who look now and then.
 //!
-//! Counted by this replica since it started. What the whole house answered is in the ledger, and a time series that
-//! outlives a restart is Prometheus' business.
+//! Each replica puts its hours into the store once a minute and when it ends, and finds them there when it starts again;
+//! what others counted is read when somebody asks. Whoever is killed loses a minute of counts, and nothing of the ledger.
 
 use crate::time::now_us;
 use ombud_ledger::Tenant;
 use ombud_ops::Decision;
+use ombud_store::hours::CountedHour;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Hours that are kept.
@@ -23,11 +25,20 @@ const BOUNDS_US: [u64; 20] = [
 
 /// How every model did.
 #[derive(Debug, Default)]
-pub struct Performance(Mutex<HashMap<(Tenant, String), BTreeMap<i64, Hour>>>);
+pub struct Performance {
+    counted: Mutex<Hours>,
+    /// What this replica counted before it started again.
+    before: OnceLock<Hours>,
+}
+
+type Hours = HashMap<(Tenant, String), BTreeMap<i64, Hour>>;
 
 /// How a model did in one hour.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Hour {
+    /// Whether it counted anything since it was put into the store.
+    #[serde(skip)]
+    is_changed: bool,
     pub answered: u64,
     pub refused: u64,
     pub failed: u64,
@@ -62,20 +73,74 @@ impl Performance {
         });
     }
 
-    /// A model's last hours, oldest first, each with the moment it began.
-    pub fn hours(&self, tenant: &Tenant, model: &str, hours: usize) -> Vec<(i64, Hour)> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = now_us() / HOUR_US - i64::try_from(hours).unwrap_or(i64::MAX);
-        let found = all.get(&(tenant.clone(), model.to_owned()));
-        let found = found.into_iter().flat_map(|hours| hours.range(from + 1..));
-        found
-            .map(|(hour, counted)| (hour * HOUR_US, counted.clone()))
+    /// A model's hours from one on, oldest first, each with the moment it began: those of this replica and `elsewhere`.
+    pub fn hours(
+        &self,
+        tenant: &Tenant,
+        model: &str,
+        from: i64,
+        elsewhere: &[CountedHour],
+    ) -> Vec<(i64, Hour)> {
+        let key = (tenant.clone(), model.to_owned());
+        let mut sums: BTreeMap<i64, Hour> = BTreeMap::new();
+        let mut add = |hour: i64, counted: &Hour| {
+            let sum = sums.entry(hour).or_default();
+            *sum = std::mem::take(sum).plus(counted);
+        };
+        let all = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.before.get().and_then(|before| before.get(&key));
+        for hours in all.get(&key).into_iter().chain(before) {
+            hours
+                .range(from..)
+                .for_each(|(hour, counted)| add(*hour, counted));
+        }
+        for row in elsewhere {
+            if let Ok(counted) = serde_json::from_str(&row.counted) {
+                add(row.hour, &counted);
+            }
+        }
+        sums.into_iter()
+            .map(|(hour, sum)| (hour * HOUR_US, sum))
             .collect()
+    }
+
+    /// Takes up what this replica put into the store before it started again. What another program wrote there and cannot be
+    /// read is left out.
+    pub fn remember(&self, rows: Vec<CountedHour>) {
+        let mut before = Hours::default();
+        for row in rows {
+            if let Ok(counted) = serde_json::from_str(&row.counted) {
+                let hours = before.entry((row.tenant, row.model)).or_default();
+                hours.insert(row.hour, counted);
+            }
+        }
+        // A house starts once.
+        let _ = self.before.set(before);
+    }
+
+    /// The hours that counted something since they were asked for, whole, for the store.
+    pub fn changed(&self) -> Vec<CountedHour> {
+        let mut all = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = Vec::new();
+        for (key, hours) in all.iter_mut() {
+            for (hour, counted) in hours.iter_mut().filter(|(_, counted)| counted.is_changed) {
+                counted.is_changed = false;
+                let before = self.before.get().and_then(|it| it.get(key)?.get(hour));
+                let sum = before.into_iter().fold(counted.clone(), Hour::plus);
+                rows.extend(serde_json::to_string(&sum).map(|counted| CountedHour {
+                    tenant: key.0.clone(),
+                    model: key.1.clone(),
+                    hour: *hour,
+                    counted,
+                }));
+            }
+        }
+        rows
     }
 
     /// Every model's sums since the start.
     pub fn sums(&self, tenant: &Tenant) -> BTreeMap<String, Hour> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let theirs = all.iter().filter(|((owner, _), _)| owner == tenant);
         theirs
             .map(|((_, model), hours)| {
@@ -88,17 +153,24 @@ impl Performance {
     }
 
     fn with(&self, tenant: &Tenant, model: &str, note: impl FnOnce(&mut Hour)) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (tenant.clone(), model.to_owned());
         if all.len() >= MODELS_MAX && !all.contains_key(&key) {
             return;
         }
         let hours = all.entry(key).or_default();
-        note(hours.entry(now_us() / HOUR_US).or_default());
+        let hour = hours.entry(this_hour()).or_default();
+        hour.is_changed = true;
+        note(hour);
         while hours.len() > HOURS_MAX {
             hours.pop_first();
         }
     }
+}
+
+/// The hour that it is, since 1970.
+pub fn this_hour() -> i64 {
+    now_us() / HOUR_US
 }
 
 impl Hour {
@@ -145,6 +217,36 @@ impl Hour {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hours_are_put_once_and_found_again_beside_those_of_others() {
+        let tenant = Tenant::new("acme").expect("a tenant");
+        let first = Performance::default();
+        first.failed(&tenant, "claims", "refused");
+        let put = first.changed();
+        assert_eq!(put.len(), 1);
+        assert!(first.changed().is_empty(), "nothing came since");
+
+        let again = Performance::default();
+        again.remember(put.clone());
+        again.failed(&tenant, "claims", "refused");
+        let sum = |performance: &Performance, elsewhere: &[CountedHour]| {
+            let hours = performance.hours(&tenant, "claims", this_hour() - 2, elsewhere);
+            hours.iter().map(|(_, hour)| hour.refused).sum::<u64>()
+        };
+        assert_eq!(sum(&again, &[]), 2);
+        assert_eq!(sum(&again, &put), 3, "another replica counted one");
+        let all = again
+            .sums(&tenant)
+            .values()
+            .map(|hour| hour.refused)
+            .sum::<u64>();
+        assert_eq!(all, 1, "since the start");
+        // What is put includes what was there.
+        let third = Performance::default();
+        third.remember(again.changed());
+        assert_eq!(sum(&third, &[]), 2);
+    }
 
     #[test]
     fn a_quantile_is_the_upper_end_of_its_bucket() {

@@ -416,6 +416,9 @@ impl From<ombud_ledger::Error> for Refusal {
         let after = error.retry_after_ms().map(Duration::from_millis);
         let refusal = match &error {
             ombud_ledger::Error::QueueFull { .. } => Refusal::new(Code::Busy, error.to_string()),
+            ombud_ledger::Error::NotWiped { .. } => {
+                Refusal::new(Code::Unavailable, error.to_string())
+            }
             ombud_ledger::Error::NotRecorded { .. } | ombud_ledger::Error::Closed => {
                 tracing::error!(cause = %chain(&error), "a decision could not be recorded");
                 Refusal::new(
@@ -460,6 +463,17 @@ impl From<ombud_ops::Error> for Refusal {
             ombud_ops::Error::Registry(error) => error.into(),
             ombud_ops::Error::Ledger(error) => error.into(),
             ombud_ops::Error::Row { row, source } => Refusal::from(*source).in_row(row),
+            ombud_ops::Error::NotAtHand { .. } => {
+                let after = error.retry_after_ms().map(Duration::from_millis);
+                Refusal::new(Code::Unavailable, error.to_string())
+                    .retry_after(after.unwrap_or_default())
+            }
+            ombud_ops::Error::CacheKeeps(_) => {
+                tracing::warn!(cause = %chain(&error), "a cache did not forget");
+                let after = error.retry_after_ms().map(Duration::from_millis);
+                Refusal::new(Code::Unavailable, error.to_string())
+                    .retry_after(after.unwrap_or_default())
+            }
             error => Refusal::of_class(error.class(), &error),
         }
     }

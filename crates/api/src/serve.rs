@@ -5,6 +5,7 @@
 
 use crate::house::House;
 use crate::listen::{Door, ListenError};
+use crate::performance::{HOURS_MAX, this_hour};
 use crate::refusal::chain;
 use crate::retention::{Policy, forget_old};
 use crate::routes;
@@ -22,8 +23,14 @@ use tokio::task::JoinSet;
 /// How often sessions that ended and old idempotency keys are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 
+/// How long a start waits for what is deployed.
+const FIRST_LOOK_WAIT: Duration = Duration::from_secs(10);
 /// How often what is too old is looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(6 * 3_600);
+/// How often what was counted is put into the store.
+const KEEP_HOURS_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked whether the cache answers.
+const LOOK_AT_CACHE_EVERY: Duration = Duration::from_secs(5);
 /// How often the windows of those turned away are looked at.
 const SUM_UP_EVERY: Duration = Duration::from_secs(1);
 
@@ -41,8 +48,14 @@ impl Server {
     /// Opens the socket.
     pub async fn open(house: House) -> Result<Self, ListenError> {
         // What is deployed is at hand before anybody can ask; what cannot be loaded is told and tried again.
-        if let Err(error) = house.ops.tick().await {
-            tracing::warn!(cause = %chain(&error), "what is deployed could not be looked at");
+        match tokio::time::timeout(FIRST_LOOK_WAIT, house.ops.tick()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(cause = %chain(&error), "what is deployed could not be looked at");
+            }
+            Err(_) => tracing::warn!(
+                "what is deployed is not loaded yet; it goes on, and until then this server is not ready"
+            ),
         }
         let (door, address) = open_door(&house, house.config.server.listen).await?;
         // The settings were checked when they were read.
@@ -90,6 +103,11 @@ impl Server {
         tending.spawn(follow(self.house.clone()));
         tending.spawn(sum_up(self.house.clone()));
         tending.spawn(forget(self.house.clone()));
+        take_up_hours(&self.house).await;
+        tending.spawn(keep_hours(self.house.clone()));
+        if !self.house.config.cache.redis.is_empty() {
+            tending.spawn(watch_cache(self.house.clone()));
+        }
         if self.house.kits.iter().any(|kit| !kit.jobs.is_empty()) {
             tending.spawn(crate::kit::work(self.house.clone()));
         }
@@ -112,6 +130,7 @@ impl Server {
         tokio::join!(self.door.serve(router, stop.clone()), grpc);
         tending.shutdown().await;
         self.house.sum_up_refusals(i64::MAX).await;
+        put_hours(&self.house).await;
         drop(stop_traces);
         if let Some(exporting) = exporting {
             // One that panicked sends nothing more.
@@ -196,6 +215,34 @@ async fn sum_up(house: House) {
     }
 }
 
+/// Finds what this replica counted before it started again.
+async fn take_up_hours(house: &House) {
+    let from = this_hour() - HOURS_MAX as i64;
+    match house.store.hours_of(&house.lane, from).await {
+        Ok(rows) => house.performance.remember(rows),
+        Err(error) => {
+            tracing::warn!(cause = %chain(&error), "what was counted before could not be read");
+        }
+    }
+}
+
+async fn keep_hours(house: House) {
+    loop {
+        tokio::time::sleep(KEEP_HOURS_EVERY).await;
+        put_hours(&house).await;
+    }
+}
+
+async fn put_hours(house: &House) {
+    let rows = house.performance.changed();
+    if rows.is_empty() {
+        return;
+    }
+    if let Err(error) = house.store.put_hours(&house.lane, &rows).await {
+        tracing::warn!(cause = %chain(&error), "what was counted could not be kept");
+    }
+}
+
 /// Forgets what is older than the settings let it be.
 async fn forget(house: House) {
     let days = &house.config.ledger.keep_days;
@@ -209,6 +256,23 @@ async fn forget(house: House) {
     }
 }
 
+/// Tells when the shared cache goes and when it comes back; everything goes on without it.
+async fn watch_cache(house: House) {
+    let mut was_there = true;
+    loop {
+        let is_there = house.ops.cache().status().await.is_available;
+        match (was_there, is_there) {
+            (true, false) => {
+                tracing::warn!("the cache does not answer; everything is computed anew meanwhile");
+            }
+            (false, true) => tracing::info!("the cache answers again"),
+            _ => {}
+        }
+        was_there = is_there;
+        tokio::time::sleep(LOOK_AT_CACHE_EVERY).await;
+    }
+}
+
 async fn sweep(house: House) {
     loop {
         if let Err(error) = house.store.sweep_sessions(now_us()).await {
@@ -216,6 +280,10 @@ async fn sweep(house: House) {
         }
         if let Err(error) = house.store.sweep_idempotency(now_us()).await {
             tracing::warn!(cause = %chain(&error), "old idempotency keys could not be removed");
+        }
+        let before = this_hour() - HOURS_MAX as i64;
+        if let Err(error) = house.store.sweep_hours(before).await {
+            tracing::warn!(cause = %chain(&error), "old counts could not be removed");
         }
         tokio::time::sleep(SWEEP_EVERY).await;
     }

@@ -432,6 +432,9 @@ impl From<ombud_ops::Error> for Failure {
                 "write it like --canary 10; without --canary everybody is answered by it"
             }
             ombud_ops::Error::Deploy(DeployError::Reason) => "say why with --reason",
+            ombud_ops::Error::CacheKeeps(_) => {
+                "the servers empty it when it answers again; repeat the command to be sure, or wait for `cache.seconds`"
+            }
             ombud_ops::Error::NotDeployed { .. } => "see `ombud models` and `ombud deployments`",
             _ => "see `ombud deployments`",
         };

@@ -220,18 +220,36 @@ impl SecretSource {
         decoded(text.trim())
     }
 
-    /// Writes a new random secret into a new file that only its owner can read.
+    /// Writes a new random secret into a new file that only its owner can read: all of it, or no file.
     pub fn generate_file(path: &Path) -> Result<(), SecretError> {
         let secret = crate::seal::fresh_secret()?;
         let text = Zeroizing::new(format!("{}\n", hex(secret.as_slice())));
-        let written = new_private_file(path).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
+        let mut apart = [0; 8];
+        getrandom::fill(&mut apart)?;
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}", hex(&apart)));
+        let beside = PathBuf::from(beside);
+        let written = write_private(&beside, text.as_bytes())
+            .and_then(|()| take_place(&beside, path))
+            .and_then(|()| sync_folder_of(path));
+        // Gone already when it could not be made.
+        let _ = std::fs::remove_file(&beside);
         written.map_err(|source| SecretError::Write {
             path: path.to_owned(),
             source,
         })
+    }
+
+    /// The same where several may start at once: the file that came first is everybody's.
+    pub fn generate_file_once(path: &Path) -> Result<(), SecretError> {
+        match Self::generate_file(path) {
+            Err(SecretError::Write { source, .. })
+                if source.kind() == io::ErrorKind::AlreadyExists =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 
@@ -283,12 +301,31 @@ fn refuse_if_exposed(_: &Path, _: &File) -> Result<(), SecretError> {
     Ok(())
 }
 
-fn new_private_file(path: &Path) -> io::Result<File> {
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Gives a file its name by a link, which never takes the place of one that somebody else made meanwhile. Where a file system
+/// knows no links, a look must do.
+fn take_place(beside: &Path, path: &Path) -> io::Result<()> {
+    match std::fs::hard_link(beside, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.exists() => {
+            std::fs::rename(beside, path)
+        }
+        linked => linked,
+    }
+}
+
+/// So that the name is still there after a power cut.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn from_command(words: &[String]) -> Result<Zeroizing<String>, SecretError> {

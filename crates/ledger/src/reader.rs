@@ -174,6 +174,11 @@ impl Reader {
         Ok(Schema { found, known })
     }
 
+    /// Whether anything of a tenant was ever signed.
+    pub fn has_checkpoints(&self, tenant: &Tenant) -> Result<bool, Error> {
+        self.with(|tables| Ok(!tables.checkpoints(tenant.as_str(), 0, 1)?.is_empty()))
+    }
+
     /// The head of every lane; of one tenant or of all.
     pub fn heads(&self, tenant: Option<&Tenant>) -> Result<Vec<LaneHead>, Error> {
         self.with(|tables| {

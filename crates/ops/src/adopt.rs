@@ -319,7 +319,7 @@ fn short(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -134,7 +134,10 @@ impl Ops {
                     .await
             }
             Err(
-                error @ (Error::Refused(_) | Error::NotDeployed { .. } | Error::NotServed { .. }),
+                error @ (Error::Refused(_)
+                | Error::NotDeployed { .. }
+                | Error::NotAtHand { .. }
+                | Error::NotServed { .. }),
             ) => {
                 let store = &self.shared.registry.store;
                 store.release(tenant, &caller.principal, key, id).await?;
@@ -493,7 +496,7 @@ impl Ops {
         ask: &Ask,
     ) -> Result<Option<Explanation>> {
         let routing = &self.shared.routing;
-        let warm = routing.warm(tenant, model, version, self.now_us()).await?;
+        let warm = routing.warm(tenant, model, version).await?;
         let row = parse(&warm, ask)?;
         let answer = warm.model.predict(&row);
         Ok(Some(warm.model.explain(&row, &answer)))

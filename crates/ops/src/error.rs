@@ -15,6 +15,11 @@ pub enum Error {
         model: ModelName,
         environment: Environment,
     },
+    #[error("{model} could not be loaded here yet for {environment}")]
+    NotAtHand {
+        model: ModelName,
+        environment: Environment,
+    },
     #[error("version {version} of {model} is not part of its deployment to {environment}")]
     NotServed {
         model: ModelName,
@@ -78,7 +83,13 @@ pub enum Error {
     Ledger(#[from] ombud_ledger::Error),
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// A server forgets them as soon as its cache answers, also when nobody asks again.
+    #[error("the person's keys are destroyed; answers about them may still be in the cache")]
+    CacheKeeps(#[source] CacheError),
 }
+
+/// When a cache that did not answer, or a model that could not be loaded, may be asked for again.
+const RETRY_AFTER_MS: u64 = 5_000;
 
 /// What the functions of this room give.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -95,7 +106,7 @@ impl Error {
             Error::TooManyRows { .. } => Class::TooLarge,
             Error::Ambiguous | Error::NothingApproved { .. } => Class::Conflict,
             Error::Row { source, .. } => source.class(),
-            Error::Busy { .. } => Class::Unavailable,
+            Error::Busy { .. } | Error::NotAtHand { .. } => Class::Unavailable,
             Error::NoAnswer | Error::Interrupted => Class::Internal,
             Error::Unreadable { .. } => Class::Corrupt,
             // Its bytes are those that were registered, so whoever made them is asked and not our disk.
@@ -108,7 +119,7 @@ impl Error {
             Error::Store(source) => source.class(),
             Error::Registry(source) => source.class(),
             Error::Ledger(source) => source.class(),
-            Error::Cache(source) => source.class(),
+            Error::Cache(source) | Error::CacheKeeps(source) => source.class(),
         }
     }
 
@@ -116,6 +127,7 @@ impl Error {
     pub fn retry_after_ms(&self) -> Option<u64> {
         match self {
             Error::Busy { retry_after_ms } => Some(*retry_after_ms),
+            Error::CacheKeeps(_) | Error::NotAtHand { .. } => Some(RETRY_AFTER_MS),
             Error::Row { source, .. } => source.retry_after_ms(),
             Error::Ledger(source) => source.retry_after_ms(),
             Error::Store(source) => source.retry_after_ms(),

@@ -32,7 +32,7 @@ impl Ops {
         if let Some(deployment) = store.deployment(tenant, model, environment).await? {
             let routing = &self.shared.routing;
             if routing.live(tenant, model, environment).is_err() {
-                routing.follow(tenant, &[], self.now_us()).await?;
+                routing.follow(tenant, &[]).await?;
                 routing.live(tenant, model, environment)?;
             }
             return Ok(deployment);

@@ -19,4 +19,6 @@ pub struct LoadTimes {
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A version is ready for work on this replica.
     fn loaded(&self, warm: &Warm);
+    /// What is deployed could not be put to work here; `place` is `tenant/model/environment`. Told once for each reason.
+    fn not_loaded(&self, place: &str, reason: &str);
 }

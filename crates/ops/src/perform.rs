@@ -71,7 +71,7 @@ impl Ops {
         let mut warmed = Vec::new();
         for version in change.traffic.versions() {
             let routing = &self.shared.routing;
-            warmed.push(routing.warm(tenant, model, version, now_us).await?);
+            warmed.push(routing.warm(tenant, model, version).await?);
         }
         let event = event(&change, &ordered, caller, candidate.as_ref(), now_us)?;
         self.record_change(tenant, caller, &event, None).await?;
@@ -91,7 +91,7 @@ impl Ops {
                 return Err(error.into());
             }
         };
-        self.shared.routing.follow(tenant, &warmed, now_us).await?;
+        self.shared.routing.follow(tenant, &warmed).await?;
         Ok(made)
     }
 
@@ -129,7 +129,7 @@ impl Ops {
         store
             .remove_deployment(tenant, model, environment, &event)
             .await?;
-        self.shared.routing.follow(tenant, &[], now_us).await
+        self.shared.routing.follow(tenant, &[]).await
     }
 
     /// A version that is to be put to work: its gates, judged again from the numbers in its manifest, and who signed it.

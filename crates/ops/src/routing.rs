@@ -4,6 +4,7 @@
 //! that the store keeps ([`Routing::tick`]), so that a deployment through one replica is at work on all within two. A version
 //! that cannot be loaded changes nothing: what served goes on serving, and the failure is told by [`Routing::failures`].
 
+use crate::adopt::chain;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::traffic;
@@ -50,6 +51,8 @@ type Place = (Tenant, ModelName, Environment);
 struct Table {
     live: HashMap<Place, Arc<Live>>,
     failures: BTreeMap<String, String>,
+    /// Whether the store has been looked at once, so that what is not here is not deployed.
+    is_filled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -127,11 +130,22 @@ impl Routing {
         environment: &Environment,
     ) -> Result<Arc<Live>> {
         let place = (tenant.clone(), model.clone(), environment.clone());
-        let live = self.table().live.get(&place).map(Arc::clone);
-        live.ok_or_else(|| Error::NotDeployed {
-            model: model.clone(),
-            environment: environment.clone(),
+        let table = self.table();
+        if let Some(live) = table.live.get(&place) {
+            return Ok(Arc::clone(live));
+        }
+        let has_failed = table.failures.contains_key(&name_of(&place));
+        let (_, model, environment) = place;
+        Err(match has_failed || !table.is_filled {
+            true => Error::NotAtHand { model, environment },
+            false => Error::NotDeployed { model, environment },
         })
+    }
+
+    /// Whether requests should be sent here: it is known what is deployed, and not all of it failed to load.
+    pub fn is_ready(&self) -> bool {
+        let table = self.table();
+        table.is_filled && (table.failures.is_empty() || !table.live.is_empty())
     }
 
     /// Everything of a tenant that is at work here, in order of names.
@@ -182,20 +196,25 @@ impl Routing {
             if is_known || is_resting {
                 continue;
             }
-            if self.reload(&tenant, &[], now_us).await? {
+            if self.reload(&tenant, &[]).await? {
                 seen.revisions.insert(tenant.clone(), revision);
                 seen.retry_us.remove(&tenant);
             } else {
                 seen.retry_us.insert(tenant, now_us + RETRY_US);
             }
         }
+        if !self.table().is_filled {
+            let mut filled = Table::clone(&self.table());
+            filled.is_filled = true;
+            self.put(filled);
+        }
         Ok(now_us + TICK_US)
     }
 
     /// Follows a change that was made here, with versions that were warmed for it.
-    pub async fn follow(&self, tenant: &Tenant, warmed: &[Arc<Warm>], now_us: i64) -> Result<()> {
+    pub async fn follow(&self, tenant: &Tenant, warmed: &[Arc<Warm>]) -> Result<()> {
         let _alone = self.reloading.lock().await;
-        self.reload(tenant, warmed, now_us).await.map(drop)
+        self.reload(tenant, warmed).await.map(drop)
     }
 
     /// A version at hand, taken from the table when it is there.
@@ -204,14 +223,13 @@ impl Routing {
         tenant: &Tenant,
         model: &ModelName,
         version: Version,
-        now_us: i64,
     ) -> Result<Arc<Warm>> {
         if let Some(warm) = self.find(tenant, model, version) {
             return Ok(warm);
         }
         let store = &self.loader.registry.store;
         let registered = store.version(tenant, model, version).await?;
-        let warm = self.loader.load(tenant, registered, now_us).await?;
+        let warm = self.loader.load(tenant, registered).await?;
         if let Some(observer) = &self.observer {
             observer.loaded(&warm);
         }
@@ -219,12 +237,13 @@ impl Routing {
     }
 
     /// Makes a tenant's part of the table what the store says; whether all of it could be.
-    async fn reload(&self, tenant: &Tenant, warmed: &[Arc<Warm>], now_us: i64) -> Result<bool> {
+    async fn reload(&self, tenant: &Tenant, warmed: &[Arc<Warm>]) -> Result<bool> {
         let deployments = self.loader.registry.store.deployments(tenant).await?;
         let mut next = Table::clone(&self.table());
         let before = next.live.clone();
         next.live.retain(|place, _| place.0 != *tenant);
         let start = format!("{tenant}/");
+        let failed_before = next.failures.clone();
         next.failures.retain(|name, _| !name.starts_with(&start));
         let mut is_whole = true;
         for deployment in deployments {
@@ -233,22 +252,31 @@ impl Routing {
                 deployment.model.clone(),
                 deployment.environment.clone(),
             );
-            let name = format!("{tenant}/{}/{}", deployment.model, deployment.environment);
-            match self.bring_up(tenant, deployment, warmed, now_us).await {
+            match self.bring_up(tenant, deployment, warmed).await {
                 Ok(live) => {
                     next.live.insert(place, Arc::new(live));
                 }
                 Err(error) => {
                     is_whole = false;
-                    next.failures.insert(name, error.to_string());
+                    let (name, why) = (name_of(&place), chain(&error));
+                    if let Some(observer) = &self.observer
+                        && failed_before.get(&name) != Some(&why)
+                    {
+                        observer.not_loaded(&name, &why);
+                    }
+                    next.failures.insert(name, why);
                     if let Some(old) = before.get(&place) {
                         next.live.insert(place, Arc::clone(old));
                     }
                 }
             }
         }
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        self.put(next);
         Ok(is_whole)
+    }
+
+    fn put(&self, table: Table) {
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
 
     async fn bring_up(
@@ -256,7 +284,6 @@ impl Routing {
         tenant: &Tenant,
         deployment: Deployment,
         warmed: &[Arc<Warm>],
-        now_us: i64,
     ) -> Result<Live> {
         let mut versions = HashMap::new();
         for version in deployment.traffic.versions() {
@@ -265,10 +292,7 @@ impl Routing {
             };
             let warm = match warmed.iter().find(is_it) {
                 Some(warm) => Arc::clone(warm),
-                None => {
-                    self.warm(tenant, &deployment.model, version, now_us)
-                        .await?
-                }
+                None => self.warm(tenant, &deployment.model, version).await?,
             };
             versions.insert(version, warm);
         }
@@ -297,4 +321,9 @@ impl Routing {
     fn table(&self) -> Arc<Table> {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// How operators of the house read a place.
+fn name_of((tenant, model, environment): &Place) -> String {
+    format!("{tenant}/{model}/{environment}")
 }

@@ -1,10 +1,10 @@
 //! A person's rights over what the house holds about them, and what ends by age.
 //!
-//! Erasing goes through the rooms in an order that can be repeated: rows derived from the person, then every cache, then
-//! the keys in the ledger, whose wiping also takes what SQLite still has of the rows. What fails half-way is asked again,
-//! and each step does nothing the second time.
+//! Erasing goes through the rooms in an order that can be repeated: rows derived from the person, then the keys in the
+//! ledger, whose wiping also takes what SQLite still has of the rows, then every cache, because one that does not answer must
+//! not keep the keys alive. What fails half-way is asked again, and each step does nothing the second time.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::{Caller, Ops};
 use crate::perform::new_id;
 use ombud_core::ModelName;
@@ -115,12 +115,14 @@ impl Ops {
                 idempotency_keys: 0,
             },
         };
-        // An answer quotes its input in its reasons and does not say whose it was, so all of the tenant's go.
-        self.shared.cache.clear(tenant).await?;
         let act = caller.act(reason, self.now_us());
-        let erased = self.shared.ledger.erase(tenant, subject, act).await?;
+        let erased = self.shared.ledger.erase(tenant, subject, act).await;
+        // An answer quotes its input in its reasons and does not say whose it was, so all of the tenant's go.
+        let cleared = self.shared.cache.clear(tenant).await;
+        let erased = erased?;
         // Last, because it may have to be repeated, and the keys must not wait for it.
         store.wipe_forgotten().await?;
+        cleared.map_err(Error::CacheKeeps)?;
         Ok(ErasedPerson { forgotten, erased })
     }
 

@@ -34,8 +34,6 @@ pub struct Warm {
     pub answer_us: u64,
     /// How long it took to get here.
     pub took: LoadTimes,
-    /// When it was put to work on this replica.
-    pub since_us: i64,
     /// Where its engine gains from answering rows together.
     pub(crate) batcher: Option<Batcher>,
 }
@@ -57,12 +55,12 @@ impl Warm {
 
 impl Loader {
     /// Reads, verifies, builds and tries a version with everything it asks first.
-    pub async fn load(&self, tenant: &Tenant, registered: Registered, now_us: i64) -> Result<Warm> {
+    pub async fn load(&self, tenant: &Tenant, registered: Registered) -> Result<Warm> {
         let started = Instant::now();
         let bundle = self.registry.bundle(tenant, &registered).await?;
         let stages = self.registry.stages(tenant, &bundle).await?;
         let verify = started.elapsed();
-        let work = move || build(bundle, &stages, registered, verify, now_us);
+        let work = move || build(bundle, &stages, registered, verify);
         let built = tokio::task::spawn_blocking(work).await;
         let mut warm = built.map_err(|_| Error::Interrupted)??;
         if self.batching.is_for(&warm.model) {
@@ -78,7 +76,6 @@ fn build(
     stages: &Gathered,
     registered: Registered,
     verify: Duration,
-    now_us: i64,
 ) -> Result<Warm> {
     let started = Instant::now();
     let model = Model::from_bundle_with(bundle, stages).map_err(|source| Error::Load {
@@ -103,7 +100,6 @@ fn build(
             build,
             warm: started.elapsed() - build,
         },
-        since_us: now_us,
     })
 }
 

@@ -12,7 +12,7 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Postgres, Row as _, SqlSafeStr, Sqlite};
+use sqlx::{ConnectOptions as _, Postgres, Row as _, SqlSafeStr, Sqlite};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -90,6 +90,11 @@ impl Database {
             .map_err(|_| Error::Url { url: hidden(url) })?
             .application_name("ombud store")
             .options([("statement_timeout", POSTGRES_STATEMENT_WAIT)]);
+        // A pool would only say that nobody answered in time, and not why.
+        let first = tokio::time::timeout(POOL_WAIT, options.connect()).await;
+        if let Ok(connected) = first {
+            sqlx::Connection::close(connected?).await?;
+        }
         let pool = PgPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS_MAX)
             .acquire_timeout(POOL_WAIT)

@@ -41,6 +41,8 @@ pub struct Key {
 /// A key to be made.
 #[derive(Debug, Clone)]
 pub struct NewKey {
+    /// From [`fresh_prefix`], so that it can be on record before the key is made.
+    pub prefix: String,
     pub label: String,
     pub role: Role,
     pub scopes: Scopes,
@@ -65,13 +67,12 @@ impl Store {
     ) -> Result<(Key, SecretText)> {
         bounded("label", &key.label, LABEL_BYTES_MAX)?;
         bounded("principal", &key.created_by, LABEL_BYTES_MAX * 2)?;
-        let prefix = format!("{KEY_START}{}", visible()?);
-        let text = SecretText::generate(&format!("{prefix}_"))?;
+        let text = SecretText::generate(&format!("{}_", key.prefix))?;
         let sql = "insert into store_keys (tenant, prefix, label, role, scopes, secret_hash, created_us, created_by, \
             expires_us) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let values = values![
             tenant,
-            prefix.as_str(),
+            key.prefix.as_str(),
             key.label.as_str(),
             key.role.as_str(),
             key.scopes.to_text(),
@@ -86,7 +87,7 @@ impl Store {
         transaction.commit().await?;
         let made = Key {
             tenant: tenant.clone(),
-            prefix,
+            prefix: key.prefix,
             label: key.label,
             role: key.role,
             scopes: key.scopes,
@@ -176,12 +177,13 @@ fn key(row: &Row) -> Result<Key> {
 }
 
 /// Eight random characters that are read aloud without mistakes: no `0`, `o`, `1`, `l`.
-fn visible() -> Result<String> {
+/// The visible part of a new key.
+pub fn fresh_prefix() -> Result<String> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0; VISIBLE_LENGTH];
     getrandom::fill(&mut random)?;
     let letters = random
         .iter()
         .map(|byte| char::from(LETTERS[usize::from(byte % 32)]));
-    Ok(letters.collect())
+    Ok(KEY_START.chars().chain(letters).collect())
 }

@@ -16,6 +16,7 @@ pub mod environment;
 pub mod error;
 pub mod event;
 pub mod guest;
+pub mod hours;
 pub mod idempotency;
 pub mod job;
 pub mod key;

@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_store.sql"),
     include_str!("../migrations/0002_stages.sql"),
     include_str!("../migrations/0003_tracking.sql"),
+    include_str!("../migrations/0004_hours.sql"),
 ];
 /// Held on PostgreSQL while tables are created or changed. The ledger has a number of its own.
 pub(crate) const MIGRATION_LOCK: i64 = 0x6f6d_6275_6402;

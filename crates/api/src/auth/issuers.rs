@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// The shortest time between two fetches of one issuer's keys.
 pub const FETCH_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// The same after a fetch that failed.
+const FETCH_FAILED_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// How long a fetch may take.
 const FETCH_PATIENCE: Duration = Duration::from_secs(5);
 /// The largest document that is read.
@@ -51,7 +53,13 @@ struct Known {
     settings: Issuer,
     tenant: Tenant,
     keys: RwLock<Arc<KeySet>>,
-    fetched: tokio::sync::Mutex<Option<Instant>>,
+    fetched: tokio::sync::Mutex<Option<Fetched>>,
+}
+
+/// The last try to fetch an issuer's keys.
+struct Fetched {
+    at: Instant,
+    succeeded: bool,
 }
 
 #[derive(Deserialize)]
@@ -98,8 +106,11 @@ impl Issuers {
             .ok_or(TokenError::Issuer)?;
         let claims = match unverified.verify(&known.keys()) {
             Err(TokenError::UnknownKey) if known.fetches() => {
-                self.fetch(known).await;
-                Unverified::read(token)?.verify(&known.keys())?
+                let is_answered = self.fetch(known).await;
+                match Unverified::read(token)?.verify(&known.keys()) {
+                    Err(TokenError::UnknownKey) if !is_answered => return Err(TokenError::NoKeys),
+                    verified => verified?,
+                }
             }
             other => other?,
         };
@@ -117,13 +128,21 @@ impl Issuers {
         })
     }
 
-    async fn fetch(&self, known: &Known) {
+    /// Fetches an issuer's keys, unless that was done just before; whether the last try succeeded.
+    async fn fetch(&self, known: &Known) -> bool {
         let mut fetched = known.fetched.lock().await;
-        if fetched.is_some_and(|at| at.elapsed() < FETCH_AGAIN_AFTER) {
-            return;
+        if let Some(last) = &*fetched {
+            let pause = match last.succeeded {
+                true => FETCH_AGAIN_AFTER,
+                false => FETCH_FAILED_AGAIN_AFTER,
+            };
+            if last.at.elapsed() < pause {
+                return last.succeeded;
+            }
         }
-        *fetched = Some(Instant::now());
-        match self.key_set(&known.settings.issuer).await {
+        let result = self.key_set(&known.settings.issuer).await;
+        let succeeded = result.is_ok();
+        match result {
             Ok(keys) => {
                 *known.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
             }
@@ -133,6 +152,9 @@ impl Issuers {
                 "an issuer's keys cannot be fetched"
             ),
         }
+        let at = Instant::now();
+        *fetched = Some(Fetched { at, succeeded });
+        succeeded
     }
 
     async fn key_set(&self, issuer: &str) -> Result<KeySet, String> {

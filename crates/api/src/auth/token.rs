@@ -36,6 +36,8 @@ pub enum TokenError {
     Algorithm,
     #[error("the token names a key that its issuer does not have")]
     UnknownKey,
+    #[error("the keys of the token's issuer cannot be fetched just now")]
+    NoKeys,
     #[error("the token's signature is wrong")]
     Signature,
     #[error("the token is expired")]
@@ -53,6 +55,11 @@ pub enum TokenError {
     )]
     Tenant,
 }
+
+/// Signatures that can be checked here. Others are refused before anybody is asked for keys.
+const ALGORITHMS: [&str; 9] = [
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
+];
 
 #[derive(Debug)]
 struct Key {
@@ -114,7 +121,7 @@ impl<'t> Unverified<'t> {
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         let header: Header = decoded(header)?;
-        if header.crit.is_some() {
+        if header.crit.is_some() || !ALGORITHMS.contains(&header.alg.as_str()) {
             return Err(TokenError::Algorithm);
         }
         Ok(Unverified {

@@ -318,7 +318,7 @@ async fn verify(
         tenant: Some(caller.tenant.clone()),
         lane,
         since_us: time_of("since", wish.since.as_deref())?,
-        trusted: Vec::new(),
+        trusted: vec![house.checkpoint_key],
         copies: Vec::new(),
     };
     let report = house
@@ -349,10 +349,20 @@ async fn export(
     let detail = json!({ "reason": wish.reason, "what": "ledger", "since": wish.since });
     house.record(Kind::Export, &caller, &origin, detail).await?;
     let (sender, receiver) = mpsc::channel(EXPORT_CHUNKS_MAX);
+    let (written, chunks) = std::sync::mpsc::sync_channel(EXPORT_CHUNKS_MAX);
     let (reader, tenant) = (house.ledger.reader().clone(), caller.tenant.clone());
+    // On a thread of its own, because a reader of PostgreSQL writes from within a runtime, where a channel of tokio's may not
+    // wait.
+    tokio::task::spawn_blocking(move || {
+        for chunk in chunks {
+            if sender.blocking_send(chunk).is_err() {
+                break;
+            }
+        }
+    });
     tokio::task::spawn_blocking(move || {
         let mut out = Chunks {
-            sender,
+            sender: written,
             chunk: Vec::with_capacity(EXPORT_CHUNK_BYTES),
         };
         let written = reader.export(Some(&tenant), since_us, &mut out);
@@ -367,7 +377,7 @@ async fn export(
 
 /// Collects lines into chunks and waits for a slow reader, on a thread that may block.
 struct Chunks {
-    sender: mpsc::Sender<Bytes>,
+    sender: std::sync::mpsc::SyncSender<Bytes>,
     chunk: Vec<u8>,
 }
 
@@ -385,7 +395,7 @@ impl Write for Chunks {
     fn flush(&mut self) -> io::Result<()> {
         let chunk = Bytes::from(std::mem::take(&mut self.chunk));
         self.sender
-            .blocking_send(chunk)
+            .send(chunk)
             .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }

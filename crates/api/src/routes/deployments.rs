@@ -68,7 +68,7 @@ pub struct RollbackWish {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecordWish {
-    /// `before_answer` or `after`.
+    /// `before-answer` or `after`.
     pub record: String,
     #[schema(min_length = 1, max_length = 1000)]
     pub reason: String,
@@ -95,7 +95,7 @@ pub struct DeploymentView {
     pub shadow: Option<u32>,
     /// How often it said what was answered, on this replica; absent without a shadow at work here.
     pub shadow_agreement: Option<AgreementView>,
-    /// `before_answer` or `after`.
+    /// `before-answer` or `after`.
     pub record: String,
     /// Moves with every change.
     pub revision: i64,
@@ -280,7 +280,7 @@ async fn record(
     let recording: Recording = wish
         .record
         .parse()
-        .map_err(|_| Refusal::from(Fault::new("record", &wish.record, "before_answer or after")))?;
+        .map_err(|_| Refusal::from(Fault::new("record", &wish.record, "before-answer or after")))?;
     let wanted = Wanted {
         order: Order::Record { recording },
         reason: wish.reason,

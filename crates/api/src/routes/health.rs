@@ -29,7 +29,8 @@ pub struct HealthView {
     pub timestamp: String,
     /// The program's version.
     pub version: String,
-    /// What it needs, each `healthy` or `unhealthy`.
+    /// What it needs, each `healthy` or `unhealthy`. A cache is there when answers are kept in Redis; without it they are
+    /// computed, so it makes nothing else unhealthy.
     pub services: BTreeMap<String, String>,
 }
 
@@ -96,6 +97,16 @@ async fn counted(State(house): State<House>) -> Response {
             "Bytes that wait to be made durable.",
             queue.bytes as f64,
         ),
+        (
+            "ombud_deployments_not_loaded",
+            "Deployments that could not be loaded here, or only as they were before.",
+            house.ops.routing().failures().len() as f64,
+        ),
+        (
+            "ombud_cache_available",
+            "Whether the cache answers.",
+            f64::from(u8::from(house.ops.cache().status().await.is_available)),
+        ),
     ];
     let mut text = house.metrics.write(&gauges);
     house.statistics.write(&mut text);
@@ -115,12 +126,19 @@ async fn look(house: &House) -> HealthView {
     let word = |is_well: bool| if is_well { "healthy" } else { "unhealthy" }.to_owned();
     let store = tokio::time::timeout(PATIENCE, house.store.ping()).await;
     let is_store_well = matches!(store, Ok(Ok(())));
-    let is_ledger_well = house.ledger_is_well();
+    // The ledger lies in the same database.
+    let is_ledger_well = is_store_well && house.ledger_is_well();
+    let is_routing_well = house.ops.routing().is_ready();
     let mut services = BTreeMap::new();
+    if !house.config.cache.redis.is_empty() {
+        let is_cache_well = house.ops.cache().status().await.is_available;
+        services.insert("cache".to_owned(), word(is_cache_well));
+    }
+    services.insert("models".to_owned(), word(is_routing_well));
     services.insert("store".to_owned(), word(is_store_well));
     services.insert("ledger".to_owned(), word(is_ledger_well));
     HealthView {
-        status: word(is_store_well && is_ledger_well),
+        status: word(is_store_well && is_ledger_well && is_routing_well),
         timestamp: text(now_us()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         services,

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json as Answer};
 use ombud_core::Fault;
 use ombud_ledger::record::Kind;
-use ombud_store::key::NewKey;
+use ombud_store::key::{NewKey, fresh_prefix};
 use ombud_store::{Key, Role, Scopes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -109,7 +109,7 @@ async fn make(
 ) -> Result<(StatusCode, Answer<MadeKey>), Refusal> {
     caller.may_everywhere(Right::ManageKeys)?;
     let wanted = wish.checked(&caller.principal)?;
-    let detail = json!({ "did": "make key", "label": wanted.label, "role": wanted.role.as_str(), "scopes": wish.scopes });
+    let detail = json!({ "did": "make key", "prefix": wanted.prefix, "label": wanted.label, "role": wanted.role.as_str(), "scopes": wish.scopes });
     house
         .record(Kind::KeyChange, &caller, &origin, detail)
         .await?;
@@ -184,7 +184,9 @@ impl KeyWish {
         let scopes = Scopes::new(scopes).map_err(|error| Refusal::malformed(error.to_string()))?;
         let expires_us = expires_us.and_then(|(_, at)| at);
         let label = self.label.clone();
+        let prefix = fresh_prefix()?;
         let wanted = role.map(|role| NewKey {
+            prefix,
             label,
             role,
             scopes,

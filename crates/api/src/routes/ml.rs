@@ -8,7 +8,7 @@ use super::decisions::{Question, RecordedView, ask};
 use crate::access::Right;
 use crate::extract::{Known, Path, Query, Raw, read_json};
 use crate::house::House;
-use crate::performance::Hour;
+use crate::performance::{Hour, this_hour};
 use crate::refusal::Refusal;
 use crate::request::Origin;
 use crate::time::{self, now_us};
@@ -326,7 +326,7 @@ async fn models(
 
 /// How a model did, hour by hour
 #[utoipa::path(get, path = "/api/v1/ml/models/{name}/performance", tag = "ml", params(("name" = String, Path, description = "The model's name."), PerformanceQuery),
-    responses((status = 200, description = "Series by metric; counted by this replica, accuracy over reported outcomes.", body = PerformanceView)))]
+    responses((status = 200, description = "Series by metric, of all replicas; what others count arrives within a minute. Accuracy is over reported outcomes.", body = PerformanceView)))]
 async fn performance(
     State(house): State<House>,
     caller: Known,
@@ -339,11 +339,14 @@ async fn performance(
         return Err(Fault::new("hours", &hours.to_string(), "1 to 168").into());
     }
     house.registry.store.model(&caller.tenant, &name).await?;
+    let from = this_hour() + 1 - i64::try_from(hours).unwrap_or(i64::MAX);
+    let (tenant, model) = (&caller.tenant, name.as_str());
+    let elsewhere = house
+        .store
+        .hours_elsewhere(tenant, model, &house.lane, from);
+    let elsewhere = elsewhere.await?;
     let mut metrics: BTreeMap<String, Vec<MeasurementView>> = BTreeMap::new();
-    for (began_us, hour) in house
-        .performance
-        .hours(&caller.tenant, name.as_str(), hours)
-    {
+    for (began_us, hour) in house.performance.hours(tenant, model, from, &elsewhere) {
         for (metric, value, unit) in measurements(&hour) {
             let measured_at = time::text(began_us);
             let measured = MeasurementView {
@@ -541,7 +544,9 @@ async fn model_health(
         loadable,
         metadata: ModelHealthMetadata {
             version: number,
-            deployed_at: warm.map(|warm| time::text(warm.since_us)),
+            deployed_at: deployment
+                .filter(|_| available)
+                .map(|deployment| time::text(deployment.changed_us)),
         },
     }))
 }
@@ -581,7 +586,7 @@ fn at_work(live: &Live) -> Option<MlModelView> {
             .iter()
             .map(|feature| feature.path.to_string())
             .collect(),
-        deployed_at: time::text(warm.since_us),
+        deployed_at: time::text(live.deployment.changed_us),
     })
 }
 

@@ -286,7 +286,7 @@ pub async fn is_ready(
 ) -> Result<bool, Refusal> {
     match look(house, caller, name, version, at).await {
         Ok(_) => Ok(true),
-        Err(refusal) if refusal.code() == Code::NotFound => {
+        Err(refusal) if matches!(refusal.code(), Code::NotFound | Code::Unavailable) => {
             let model = ModelName::new(name).map_err(|_| unknown_model(name))?;
             house.store.model(&caller.tenant, &model).await?;
             Ok(false)

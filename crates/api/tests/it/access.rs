@@ -150,6 +150,7 @@ async fn a_withdrawn_or_expired_key_opens_nothing() {
         .refused("fields-at-fault");
     assert_eq!(refused["errors"][0]["path"], "expires_at");
     let old = NewKey {
+        prefix: ombud_store::key::fresh_prefix().unwrap(),
         label: "old".to_owned(),
         role: Role::Viewer,
         scopes: Scopes::EVERYWHERE,

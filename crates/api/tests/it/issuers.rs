@@ -292,6 +292,21 @@ async fn a_rotated_key_is_fetched_once_and_invented_ones_do_not_make_us_call_aga
 }
 
 #[tokio::test]
+async fn an_issuer_that_cannot_be_asked_makes_nobody_a_stranger() {
+    // Nobody listens there: the port was ours until now.
+    let gone = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", gone.local_addr().expect("an address"));
+    drop(gone);
+    let known = settings(&url, "roles", &[("a", "viewer")]);
+    let open = Open::with(|config| config.issuers = vec![known]).await;
+    let claims =
+        json!({ "iss": url, "sub": "s", "aud": "ombud", "exp": in_an_hour(), "roles": ["a"] });
+    let answer = who(&open, &Signer::es256().sign("k", &claims)).await;
+    assert_eq!(answer.status, 503, "{answer}");
+    answer.refused("unavailable");
+}
+
+#[tokio::test]
 async fn pinned_keys_are_believed_without_calling_anybody() {
     let signer = Signer::es256();
     let folder = tempfile::tempdir().expect("a folder");

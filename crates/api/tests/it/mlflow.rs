@@ -184,6 +184,7 @@ async fn one_tenant_sees_nothing_of_another() {
     let open = Open::new().await;
     let ours = open.key(Role::Operator).await;
     let wish = NewKey {
+        prefix: ombud_store::key::fresh_prefix().unwrap(),
         label: "other".to_owned(),
         role: Role::Operator,
         scopes: Scopes::EVERYWHERE,

@@ -68,6 +68,7 @@ impl Open {
             .expect("a first start")
             .expect("nobody was there");
         let house = open::house(config, rooms, metrics).expect("a house");
+        house.ops.tick().await.expect("what is deployed is known");
         Open {
             router: routes::router(house.clone()),
             house,
@@ -83,6 +84,7 @@ impl Open {
 
     pub async fn key_with(&self, role: Role, scopes: Scopes) -> String {
         let wish = NewKey {
+            prefix: ombud_store::key::fresh_prefix().unwrap(),
             label: role.to_string(),
             role,
             scopes,

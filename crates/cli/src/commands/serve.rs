@@ -135,6 +135,11 @@ fn example(house: &House, url: &str, key: &str) -> String {
         let version = live.deployment.traffic.active().first()?.version;
         Some((live, live.version(version)?))
     });
+    if at_work.is_none() && !house.ops.routing().is_ready() {
+        return format!(
+            "  curl {url}/health\n\nWhat is deployed could not be loaded yet: it is tried again, and /health says when it is there."
+        );
+    }
     let Some((live, warm)) = at_work else {
         return format!(
             "  curl -H \"Authorization: Bearer {key}\" {url}/api/v1/session\n\n\

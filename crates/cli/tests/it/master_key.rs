@@ -8,6 +8,55 @@ const NEW: &str = "ledger.master_key_file=new.key";
 const BEFORE: &str = "ledger.master_key_before_file=ombud-data/master.key";
 
 #[test]
+fn a_server_does_not_start_with_keys_that_are_not_the_ledger_s() {
+    let place = trained();
+    let server = Server::start(&place, &["--set", "ledger.checkpoint_seconds=1"]);
+    let key = server.first_key();
+    place.done(&["deploy", "leavers", "models/leavers/latest"]);
+    wait_until_served(&server);
+    decide(
+        &server,
+        &key,
+        &json!({ "input": person(), "subject": "ana" }),
+    )
+    .fine();
+    let signed = || {
+        let verified = place.json(&["audit", "verify", "--json"]);
+        verified["checkpoints"]
+            .as_u64()
+            .is_some_and(|count| count > 0)
+    };
+    while !signed() {}
+    server.stop();
+
+    place.done(&["keys", "master", "new", "stranger.key"]);
+    place
+        .ombud(&[
+            "serve",
+            "--port",
+            "0",
+            "--set",
+            "ledger.master_key_file=stranger.key",
+        ])
+        .refused("not the one that sealed this ledger");
+    std::fs::remove_file(place.path("ombud-data/checkpoint.key")).expect("it was there");
+    place
+        .ombud(&["serve", "--port", "0"])
+        .refused("the checkpoint key");
+    assert!(!place.path("ombud-data/checkpoint.key").exists());
+
+    // Whoever lost it says so by making another.
+    place.done(&["keys", "master", "new", "ombud-data/checkpoint.key"]);
+    let server = Server::start(&place, &[]);
+    decide(
+        &server,
+        &key,
+        &json!({ "input": person(), "subject": "ana" }),
+    )
+    .fine();
+}
+
+#[test]
 fn a_new_master_key_takes_over_while_the_server_serves() {
     let place = trained();
     let server = Server::start(&place, &[]);

@@ -174,6 +174,7 @@ fn two_replicas_share_their_work_and_one_that_is_killed_loses_nothing() {
         assert_eq!(again["decision_id"], id.as_str());
         assert_eq!(again["replayed"], true);
     }
+    an_export_over_http_is_whole(&second, &run);
     assert_eq!(second.stop(), Some(0));
 
     // Both lanes verify, and hold every answer.
@@ -196,12 +197,44 @@ fn two_replicas_share_their_work_and_one_that_is_killed_loses_nothing() {
     }
 }
 
+/// Larger than one chunk of it, and while it is read from PostgreSQL.
+fn an_export_over_http_is_whole(server: &Server, run: &dyn Fn(&[&str]) -> Value) {
+    let key_of = |role: &str| {
+        let made = run(&["keys", "new", "--label", "e", "--role", role, "--json"]);
+        made["key"].as_str().expect("a key").to_owned()
+    };
+    let row = json!({ "input": person() });
+    let rows = json!({ "rows": vec![row; 1_000] });
+    let batch = "/api/v1/models/leavers/decide:batch";
+    server.post(batch, &key_of("caller"), &rows).fine();
+    let reason = json!({ "reason": "a test" });
+    let export = server.post("/api/v1/audit/export", &key_of("auditor"), &reason);
+    assert_eq!(export.status, 200, "{}", export.head);
+    let lines = unchunked(&export.body);
+    assert!(lines.len() > 512 << 10, "{} bytes", lines.len());
+    let last = lines.lines().last().expect("lines");
+    assert!(last.contains(r#""type":"end""#), "{last}");
+    let verified = server.post("/api/v1/audit/verify", &key_of("auditor"), &json!({}));
+    assert_eq!(verified.fine()["is_sound"], true);
+}
+
+/// A body that came in chunks.
+fn unchunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).expect("a chunk's size");
+        whole.push_str(&rest[..size]);
+        body = rest[size..].trim_start_matches("\r\n");
+    }
+    whole
+}
+
 fn version_at(server: &Server, key: &str) -> u64 {
     let body = json!({ "input": person(), "explain": false });
     let reply = server.post("/api/v1/models/leavers/decide", key, &body);
     match reply.status {
         // Not yet taken up at all.
-        404 => 0,
+        404 | 503 => 0,
         _ => reply.fine()["version"].as_u64().expect("a number"),
     }
 }

@@ -41,6 +41,10 @@ fn an_empty_folder_is_enough_and_the_first_secrets_are_shown_once() {
         first["password"].as_str().expect("text").to_owned(),
     );
     assert_eq!(server.stop(), Some(0));
+    let made = place.json(&["audit", "show", "--kind", "key_change", "--json"]);
+    let made = made["records"].to_string();
+    assert!(made.contains("first start"), "{made}");
+    assert!(made.contains(&key[.."omb_12345678".len()]), "{made}");
     let again = Server::start(&place, &[]);
     assert_eq!(again.started["first_start"], Value::Null);
     assert_eq!(again.get("/api/v1/session", &key).status, 200);
@@ -333,9 +337,33 @@ fn the_shapes_of_callers_today_are_kept() {
         performance["metrics"]["accuracy"][0]["value"], 1.0,
         "{performance}"
     );
-    assert_eq!(performance["metrics"]["predictions"][0]["value"], 2.0);
+    let answered = |performance: &Value| {
+        let hours = performance["metrics"]["predictions"].as_array();
+        let values = hours.expect("a series").iter();
+        values
+            .filter_map(|hour| hour["value"].as_f64())
+            .sum::<f64>()
+    };
+    assert!((answered(&performance) - 2.0).abs() < 1e-9);
     let stats = server.get("/api/v1/ml/stats", auditor).fine();
     assert_eq!(stats["total_predictions"], 2);
+
+    // How a model did outlives the server, what was counted since its start does not.
+    assert_eq!(server.stop(), Some(0));
+    let server = Server::start(&place, &[]);
+    server
+        .post(
+            "/api/v1/ml/predict",
+            &key,
+            &json!({ "model_name": "leavers", "input_data": person() }),
+        )
+        .fine();
+    let performance = server
+        .get("/api/v1/ml/models/leavers/performance?hours=24", auditor)
+        .fine();
+    assert!((answered(&performance) - 3.0).abs() < 1e-9, "{performance}");
+    let stats = server.get("/api/v1/ml/stats", auditor).fine();
+    assert_eq!(stats["total_predictions"], 1);
 }
 
 #[test]

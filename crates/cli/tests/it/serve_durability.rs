@@ -12,6 +12,38 @@ use std::time::{Duration, Instant};
 const KILLS: u64 = 4;
 
 #[test]
+fn a_server_that_cannot_load_what_is_deployed_is_not_ready_until_it_can() {
+    let place = trained();
+    let server = Server::start(&place, &[]);
+    let key = server.first_key();
+    place.done(&["deploy", "leavers", "models/leavers/latest"]);
+    wait_until_served(&server);
+    server.stop();
+    let (models, away) = (
+        place.path("ombud-data/main/models"),
+        place.path("ombud-data/away"),
+    );
+    std::fs::rename(&models, &away).expect("moved");
+    let server = Server::start(&place, &[]);
+    let ready = || server.call("GET", "/health/ready", &[], "");
+    assert_eq!(ready().status, 503);
+    assert_eq!(ready().json()["services"]["models"], "unhealthy");
+    let refused = decide(&server, &key, &json!({ "input": person() }));
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert_eq!(refused.json()["code"], "unavailable");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    std::fs::remove_dir_all(&models).ok();
+    std::fs::rename(&away, &models).expect("moved back");
+    // It tries again by itself.
+    let since = Instant::now();
+    while ready().status != 200 {
+        assert!(since.elapsed() < Duration::from_secs(30), "{:?}", ready());
+        std::thread::yield_now();
+    }
+    decide(&server, &key, &json!({ "input": person() })).fine();
+}
+
+#[test]
 fn whatever_moment_it_is_killed_every_answered_decision_is_in_the_ledger() {
     let place = trained();
     let mut words: Vec<String> = Vec::new();

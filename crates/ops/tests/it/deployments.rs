@@ -4,7 +4,7 @@ use crate::house::{House, NOW_US, acme, asking, caller, claims, deploy, subject,
 use ombud_core::Class;
 use ombud_core::manifest::GateResult;
 use ombud_ledger::Kind;
-use ombud_ops::{Force, Order};
+use ombud_ops::{Error, Force, Order};
 use ombud_store::event::EventQuery;
 use ombud_store::{Environment, Event, Role};
 use std::collections::BTreeMap;
@@ -300,10 +300,18 @@ async fn a_swapped_bundle_is_not_put_to_work(house: &House) {
         .decide(&acme(), &caller(), asking(|_| {}))
         .await
         .unwrap_err();
-    assert_eq!(refused.class(), Class::NotFound);
+    assert!(matches!(refused, Error::NotAtHand { .. }), "{refused:?}");
+    assert_eq!(refused.class(), Class::Unavailable);
+    assert!(refused.retry_after_ms().is_some());
+    assert!(!second.routing().is_ready(), "nobody should ask it");
     let failures = second.routing().failures();
     let why = &failures["acme/claim_outcome/production"];
     assert!(why.contains("is not the one that was registered"), "{why}");
+    // What is deployed nowhere is another matter.
+    let elsewhere = asking(|ask| ask.environment = Environment::staging());
+    let refused = second.decide(&acme(), &caller(), elsewhere).await;
+    assert_eq!(refused.unwrap_err().class(), Class::NotFound);
+    assert!(house.ops.routing().is_ready());
     let decision = house
         .ops
         .decide(&acme(), &caller(), asking(|_| {}))

@@ -11,7 +11,7 @@ use ombud_ledger::{Clear, Kind, LaneName, Ledger, LocalMasterKey, Subject, Tenan
 use ombud_ops::clock::Clock;
 use ombud_ops::perform::Ordered;
 use ombud_ops::{Ask, Batching, Caller, Error, Force, Ops, Options, Order};
-use ombud_store::cache::{LIFETIME, Memory};
+use ombud_store::cache::{Cache, LIFETIME, Memory};
 use ombud_store::registry::Registering;
 use ombud_store::{Deployment, Environment, Folder, Place, Registry, Store};
 use std::path::Path;
@@ -94,8 +94,14 @@ impl House {
 
     /// Another replica that has not heard yet what is deployed.
     pub async fn replica_untold(&self, lane: &str) -> Ops {
+        self.replica_caching(lane, memory()).await
+    }
+
+    /// Another replica with a cache of its own sort, which has not heard yet what is deployed.
+    pub async fn replica_caching(&self, lane: &str, cache: Arc<dyn Cache>) -> Ops {
         let batching = Batching::default();
-        untold(self.folder.path(), &self.place, &self.time, lane, batching).await
+        let folder = self.folder.path();
+        untold(folder, &self.place, &self.time, lane, batching, cache).await
     }
 
     /// Another replica that gathers rows in another way.
@@ -184,9 +190,13 @@ async fn replica(
     lane: &str,
     batching: Batching,
 ) -> Ops {
-    let ops = untold(folder, place, time, lane, batching).await;
+    let ops = untold(folder, place, time, lane, batching, memory()).await;
     ops.tick().await.unwrap();
     ops
+}
+
+fn memory() -> Arc<dyn Cache> {
+    Arc::new(Memory::new(16 << 20, LIFETIME))
 }
 
 async fn untold(
@@ -195,6 +205,7 @@ async fn untold(
     time: &Arc<Time>,
     lane: &str,
     batching: Batching,
+    cache: Arc<dyn Cache>,
 ) -> Ops {
     let options = LedgerOptions {
         database: place.for_ledger(),
@@ -213,7 +224,7 @@ async fn untold(
     Ops::new(Options {
         registry,
         ledger: ledger.unwrap().unwrap(),
-        cache: Arc::new(Memory::new(16 << 20, LIFETIME)),
+        cache,
         observer: None,
         clock: Arc::clone(time) as Arc<dyn Clock>,
         batching,

@@ -7,13 +7,17 @@ use ombud_ledger::verify::VerifyOptions;
 use ombud_ledger::{Kind, RecordId};
 use ombud_ops::Error;
 use ombud_ops::outcomes::{About, Report};
+use ombud_store::cache::{LIFETIME, Redis, RedisOptions};
 use ombud_store::outcome::{FreeText, Standing};
 use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
 
 promises! {
     a_person_gets_what_is_held_about_them,
     an_erased_person_is_found_nowhere,
     an_erasure_reaches_the_caches_of_other_replicas,
+    keys_do_not_wait_for_a_cache_that_does_not_answer,
     an_outcome_is_joined_by_id_or_by_person_and_time,
     an_outcome_of_nothing_is_refused,
     an_outcome_that_the_model_does_not_know_is_refused,
@@ -190,6 +194,40 @@ async fn an_erasure_reaches_the_caches_of_other_replicas(house: &House) {
             .unwrap()
             .cache_hit
     );
+}
+
+async fn keys_do_not_wait_for_a_cache_that_does_not_answer(house: &House) {
+    house.serving().await;
+    decide(house, "m-1").await;
+    // Nobody listens there: the port was ours until now.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", gone.local_addr().unwrap());
+    drop(gone);
+    let cache = Redis::new(RedisOptions {
+        url,
+        prefix: "t".to_owned(),
+        lifetime: LIFETIME,
+        wait: Duration::from_millis(50),
+    });
+    let second = house.replica_caching("r2", Arc::new(cache.unwrap())).await;
+    let refused = second
+        .erase_subject(&acme(), &caller(), subject("m-1"), "she asked")
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::CacheKeeps(_)), "{refused:?}");
+    assert_eq!(refused.class(), Class::Unavailable);
+    assert!(refused.retry_after_ms().is_some());
+    let export = house
+        .ops
+        .export_subject(&acme(), &caller(), &subject("m-1"), "a test", None)
+        .await
+        .unwrap();
+    let (_, contents) = export
+        .records
+        .iter()
+        .find(|(record, _)| record.kind == Kind::Decision)
+        .unwrap();
+    assert_eq!(*contents, Contents::Erased);
 }
 
 async fn an_outcome_is_joined_by_id_or_by_person_and_time(house: &House) {

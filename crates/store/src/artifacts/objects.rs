@@ -8,7 +8,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, ObjectStoreExt, PutPayload,
+    RetryConfig,
 };
 use ombud_core::Version;
 use ombud_engine::Bundle;
@@ -23,6 +24,8 @@ use std::time::Duration;
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// How long one request may take; a large file is one request.
 const REQUEST_WAIT: Duration = Duration::from_secs(300);
+/// How long a store may say nothing; a file that is sent counts until it is answered.
+const ANSWER_WAIT: &str = "60 seconds";
 /// How often a request is tried again, and for how long in all.
 const RETRIES_MAX: usize = 3;
 const RETRY_WAIT: Duration = Duration::from_secs(20);
@@ -66,6 +69,7 @@ impl Objects {
         let client = ClientOptions::new()
             .with_connect_timeout(CONNECT_WAIT)
             .with_timeout(REQUEST_WAIT)
+            .with_config(ClientConfigKey::ReadTimeout, ANSWER_WAIT)
             .with_allow_http(options.allow_http);
         let retry = RetryConfig {
             backoff: BackoffConfig::default(),

@@ -6,6 +6,7 @@ mod cache;
 mod database;
 mod deployments;
 mod depot;
+mod hours;
 mod idempotency;
 mod isolation;
 mod jobs;

@@ -8,7 +8,7 @@ use crate::settings::{self, Settings};
 use clap::Args;
 use ombud_api::time::{self, now_us};
 use ombud_store::Scopes;
-use ombud_store::key::NewKey;
+use ombud_store::key::{NewKey, fresh_prefix};
 use serde_json::json;
 
 /// Make a key that a program calls with; it is printed once
@@ -87,6 +87,7 @@ pub fn new(arguments: &New, console: &Console) -> Result<Outcome, Failure> {
         ));
     }
     let wish = NewKey {
+        prefix: fresh_prefix()?,
         label: arguments.label.clone(),
         role: role(&arguments.role)?,
         scopes,
@@ -94,7 +95,7 @@ pub fn new(arguments: &New, console: &Console) -> Result<Outcome, Failure> {
         created_by: settings::principal(),
     };
     let (runtime, _, rooms) = arguments.settings.open()?;
-    let detail = json!({ "did": "make key", "label": wish.label, "role": wish.role.as_str(), "scopes": arguments.scope });
+    let detail = json!({ "did": "make key", "prefix": wish.prefix, "label": wish.label, "role": wish.role.as_str(), "scopes": arguments.scope });
     let made = runtime.block_on(async {
         record(&rooms, detail).await?;
         Ok::<_, Failure>(rooms.store.add_key(&rooms.tenant, wish, now_us()).await?)

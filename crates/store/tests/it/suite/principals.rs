@@ -65,6 +65,7 @@ async fn a_login_is_given_once(house: &House) {
 
 fn new_key() -> NewKey {
     NewKey {
+        prefix: ombud_store::key::fresh_prefix().unwrap(),
         label: "the claims desk".to_owned(),
         role: Role::Caller,
         scopes: Scopes::new(vec!["claims@production".parse().unwrap()]).unwrap(),
