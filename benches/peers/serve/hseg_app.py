@@ -54,7 +54,7 @@ if url := os.environ.get("AUDIT_DATABASE"):
 
 def reasons(row, tier):
     """What moved the forecast most, by XGBoost's exact contributions."""
-    asked = xgboost.DMatrix(row, nthread=1)
+    asked = xgboost.DMatrix(row, feature_names=shape["columns"], nthread=1)
     parts = booster.predict(asked, pred_contribs=True)[0][tier][:-1]
     most = numpy.argsort(-numpy.abs(parts))[:5]
     return [{"factor": shape["columns"][place], "contribution": float(parts[place])} for place in most]

@@ -282,9 +282,9 @@ async fn batch_of(
     caller.may_on(Right::Decide, model, &environment)?;
     // The first row was paid for when the caller was let in.
     house.pay_for_rows(caller, rows.saturating_sub(1)).await?;
-    let row = |row: RowWish<'_>| {
+    let row = |(number, row): (usize, RowWish<'_>)| {
         Ok(BatchRow {
-            subject: subject_of(row.subject)?,
+            subject: subject_of(row.subject).map_err(|refusal| refusal.in_row(number))?,
             input: clear(row.input),
         })
     };
@@ -293,6 +293,7 @@ async fn batch_of(
         rows: wish
             .rows
             .into_iter()
+            .enumerate()
             .map(row)
             .collect::<Result<_, Refusal>>()?,
         explain: wish.explain,

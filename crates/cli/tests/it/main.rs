@@ -4,6 +4,8 @@ mod bundles;
 mod ensembles;
 mod first_hour;
 mod hseg;
+mod hseg_demo;
+mod hseg_uploads;
 mod imports;
 mod interruption;
 mod keepers;

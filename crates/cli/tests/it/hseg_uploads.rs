@@ -1,0 +1,130 @@
+//! Files of answers: shown before they are kept, and telling nobody apart.
+
+use crate::hseg::{Office, text};
+use serde_json::json;
+
+#[test]
+fn an_upload_is_shown_row_by_row_before_anything_is_stored() {
+    let office = Office::open();
+    let organization = office.organization(&json!({}));
+    let query = format!("organization_id={organization}");
+    let more = "2,2,Lab,Man\n3,2,Lab,Man\n4,2,Lab,Woman\n";
+    let file = format!(
+        "Q1,Question 2,Dept,Gender\n2.5,3,Nursing,Woman\n9,3,Nursing,Womn\n1,1,Lab,Man\n{more}"
+    );
+    let file = file.as_str();
+    let preview = office.upload(&query, "text/csv", file).fine();
+    assert_eq!(preview["is_stored"], false);
+    assert_eq!(preview["preview"]["mapping"]["q2"], "Question 2");
+    assert_eq!(preview["preview"]["problem_rows"], 1);
+    let problem = &preview["preview"]["problems"][1];
+    assert_eq!(
+        (&problem["row"], &problem["field"], &problem["nearest"]),
+        (&json!(2), &json!("gender_identity"), &json!("Woman"))
+    );
+    assert_eq!(
+        preview.get("confirm"),
+        None,
+        "what cannot be read is not stored by the way"
+    );
+    let list = || office.get(&format!("/campaigns?{query}"))["campaigns"].clone();
+    assert_eq!(
+        list(),
+        json!([]),
+        "nothing is stored before somebody said so"
+    );
+
+    let skipping = format!("{query}&skip_problems=true");
+    let preview = office.upload(&skipping, "text/csv", file).fine();
+    let confirm = text(&preview["confirm"]);
+    let other = office.upload(
+        &format!("{skipping}&confirm={confirm}"),
+        "text/csv",
+        &file.replace("2.5", "1.5"),
+    );
+    assert_eq!(other.status, 409, "another file than was shown: {other:?}");
+    let stored = office.upload(
+        &format!("{skipping}&confirm={confirm}&name=Paper"),
+        "text/csv",
+        file,
+    );
+    assert_eq!(stored.status, 202, "{stored:?}");
+    assert_eq!(stored.json()["preview"]["readable_rows"], 5);
+    let campaigns = list();
+    assert_eq!(
+        (&campaigns[0]["name"], &campaigns[0]["state"]),
+        (&json!("Paper"), &json!("closed"))
+    );
+    assert_eq!(
+        campaigns[0]["responded_at_least"], 5,
+        "in steps of the floor"
+    );
+    let again = format!("{skipping}&confirm={confirm}&name=Again");
+    let again = office.upload(&again, "text/csv", file);
+    assert_eq!(again.status, 409, "the same file twice: {again:?}");
+}
+
+#[test]
+fn a_file_of_everything_so_far_tells_nobody_apart() {
+    let office = Office::open();
+    let organization = office.organization(&json!({}));
+    let query = format!("organization_id={organization}");
+    let stored = |file: &str| {
+        let preview = office.upload(&query, "text/csv", file).fine();
+        let confirm = text(&preview["confirm"]);
+        office.upload(&format!("{query}&confirm={confirm}"), "text/csv", file)
+    };
+    let rows = |numbers: std::ops::Range<u32>| -> String {
+        let line = |number: u32| format!("{},{},Lab\n", 1 + number % 4, 1 + number / 4);
+        numbers.map(line).collect()
+    };
+    let names = "q1,q2,department\n";
+    let few = stored(&format!("{names}{}", rows(0..4)));
+    assert_eq!(few.status, 409, "four answers: {few:?}");
+    assert_eq!(stored(&format!("{names}{}", rows(0..6))).status, 202);
+    let one_more = stored(&format!("{names}{}", rows(0..7)));
+    assert_eq!(
+        one_more.status, 409,
+        "the seventh is told apart: {one_more:?}"
+    );
+    let one_less = stored(&format!("{names}{}", rows(0..5)));
+    assert_eq!(
+        one_less.status, 409,
+        "the sixth is told apart: {one_less:?}"
+    );
+    assert_eq!(stored(&format!("{names}{}", rows(6..12))).status, 202);
+    let both_and_one = stored(&format!("{names}{}", rows(0..13)));
+    assert_eq!(
+        both_and_one.status, 409,
+        "of both files together: {both_and_one:?}"
+    );
+    let many_more = stored(&format!("{names}{}", rows(3..16)));
+    assert_eq!(many_more.status, 409, "four are new: {many_more:?}");
+}
+
+#[test]
+fn a_file_may_be_json_or_a_form() {
+    let office = Office::open();
+    let query = format!("organization_id={}", office.organization(&json!({})));
+    let rows =
+        json!([{ "survey_responses": { "q1": 2 }, "demographics": { "department": "Lab" } }]);
+    let preview = office
+        .upload(&query, "application/json", &rows.to_string())
+        .fine();
+    assert_eq!(preview["preview"]["readable_rows"], 1);
+    let form = "--x\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.csv\"\r\n\r\nq1\n3\n\r\n--x--\r\n";
+    let preview = office
+        .upload(&query, "multipart/form-data; boundary=x", form)
+        .fine();
+    assert_eq!(preview["preview"]["readable_rows"], 1);
+    for (kind, file) in [
+        ("text/csv", "q1,q1\n1,2\n"),
+        ("text/csv", "q1\n"),
+        ("application/json", "[]"),
+    ] {
+        let refused = office.upload(&query, kind, file);
+        assert_eq!(refused.status, 400, "{file:?}: {refused:?}");
+    }
+    let broken = office.upload(&query, "application/json", "[{");
+    assert_eq!(broken.status, 400, "{broken:?}");
+}
