@@ -291,12 +291,14 @@ impl Reader<'_> {
                 )
             };
             let child = |child: i64| {
+                // Leaves are numbered from -1 downwards, and stand behind the splits here.
                 let place = if child >= 0 {
-                    child
+                    Some(child)
                 } else {
-                    count as i64 - 1 - child
+                    (count as i64 - 1).checked_sub(child)
                 };
-                u32::try_from(place).map_err(|_| block.missing("left_child"))
+                let place = place.and_then(|place| u32::try_from(place).ok());
+                place.ok_or_else(|| block.missing("left_child"))
             };
             nodes.push(Node::Split(Split {
                 feature: features[index],

@@ -273,6 +273,7 @@ impl<'a> TreeReader<'a> {
             Some(parameters) => whole(parameters, "size_leaf_vector").unwrap_or(1).max(1),
             None => 1,
         };
+        check_limit("outputs", targets, OUTPUTS_MAX)?;
         let leaves = match optional(tree, "leaf_weights") {
             _ if targets == 1 => LeafVectors::None,
             [] => LeafVectors::ByNode(numbers(tree, "base_weights")?),
@@ -316,10 +317,7 @@ impl<'a> TreeReader<'a> {
         if !is_whole("default_left") || targets == 1 && !of_one_output.into_iter().all(is_whole) {
             return Err(broken(index, "its columns differ in length"));
         }
-        // Overlapping segments would make a small file cost quadratic time.
-        if reader.categories.sizes.iter().sum::<f64>() > reader.categories.codes.len() as f64 {
-            return Err(broken(index, "its category sets overlap"));
-        }
+        reader.categories.check(index)?;
         Ok(reader)
     }
 
@@ -411,6 +409,24 @@ impl<'a> Flags<'a> {
 }
 
 impl Categories<'_> {
+    /// Overlapping segments would make a small file cost quadratic time.
+    fn check(&self, tree: usize) -> Result<(), ForestError> {
+        let sets = self.nodes.len();
+        if self.starts.len() != sets || self.sizes.len() != sets {
+            return Err(broken(tree, "its category sets differ in number"));
+        }
+        let mut codes = 0_usize;
+        for &size in self.sizes {
+            let size = index_of(size)
+                .ok_or_else(|| broken(tree, "a category set's size is no whole number"))?;
+            codes = codes.saturating_add(size);
+        }
+        match codes > self.codes.len() {
+            true => Err(broken(tree, "its category sets overlap")),
+            false => Ok(()),
+        }
+    }
+
     fn set(&self, segment: usize, tree: usize) -> Result<CategorySet, ForestError> {
         let codes = self
             .codes_of(segment)

@@ -134,6 +134,45 @@ fn a_model_that_could_answer_nothing_is_refused() {
     assert!(refused.contains("a leaf is no finite number"), "{refused}");
 }
 
+/// Written by hand beside a fuzzer that did not find them.
+#[test]
+fn numbers_that_wrap_and_sets_that_share_their_codes_are_refused() {
+    let tree = |targets: &str, more: &str| {
+        format!(
+            r#"{{"tree_param":{{"size_leaf_vector":"{targets}"}},"left_children":[-1],"right_children":[-1],
+            "split_indices":[0],"split_conditions":[0.5],"default_left":[0],"base_weights":[0.5]{more}}}"#
+        )
+    };
+    let model = |second: &str| {
+        format!(
+            r#"{{"learner":{{"objective":{{"name":"reg:squarederror"}},
+            "learner_model_param":{{"num_class":"0","num_target":"2","num_feature":"1","base_score":"0.5"}},
+            "gradient_booster":{{"name":"gbtree","model":{{"tree_info":[0,1],"trees":[{},{second}]}}}}}}}}"#,
+            tree("1", "")
+        )
+    };
+    assert!(Forest::from_xgboost(model(&tree("1", "")).as_bytes()).is_ok());
+    // One more than the first output wraps to nothing, and the tree would be gone.
+    let wraps = refusal(
+        Forest::from_xgboost,
+        &model(&tree("18446744073709551615", "")),
+    );
+    assert!(wraps.contains("outputs"), "{wraps}");
+    // A size below nothing would pay for sets that all have the same codes.
+    let shared = r#","categories_nodes":[0,0,0],"categories_segments":[0,0,0],"categories_sizes":[2,2,-2],"categories":[0,1]"#;
+    let shared = refusal(Forest::from_xgboost, &model(&tree("1", shared)));
+    assert!(shared.contains("size"), "{shared}");
+    let more = r#","categories_nodes":[0],"categories_segments":[0],"categories_sizes":[2,-2],"categories":[0,1]"#;
+    let more = refusal(Forest::from_xgboost, &model(&tree("1", more)));
+    assert!(more.contains("differ in number"), "{more}");
+
+    let lightgbm = "tree\nversion=v4\nmax_feature_idx=0\nnum_tree_per_iteration=1\n\nTree=0\nnum_leaves=2\nnum_cat=0\n\
+        leaf_value=1 2\nsplit_feature=0\nthreshold=0\ndecision_type=0\nleft_child=-9223372036854775808\nright_child=-2\n\n\
+        end of trees\n";
+    let lowest = refusal(Forest::from_lightgbm, lightgbm);
+    assert!(lowest.contains("left_child"), "{lowest}");
+}
+
 #[test]
 fn a_broken_file_is_told_with_its_byte_or_its_line() {
     let refused = refusal(Forest::from_xgboost, "{\"learner\": nul");
