@@ -42,16 +42,6 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The same moment without anything that leads to whoever asked. An id that a proxy gave leads there too.
-    fn nowhere(&self) -> Self {
-        Origin {
-            ip: None,
-            user_agent: None,
-            request_id: Arc::from("withheld"),
-            ..self.clone()
-        }
-    }
-
     /// The client's address as text.
     pub fn ip_text(&self) -> Option<String> {
         self.ip.map(|ip| ip.to_string())
@@ -108,15 +98,12 @@ pub async fn surround(
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let access = access_of(house.kits, method.as_str(), route);
     let is_anonymous = access == Some(Access::Anonymous);
-    let kept = match is_anonymous {
-        true => origin.nowhere(),
-        false => origin.clone(),
-    };
     if let Some(refusal) = response.extensions().get::<Arc<Refusal>>().cloned() {
-        let caller = noted.caller().filter(|_| !is_anonymous);
-        house
-            .note_refusal(caller.map(Arc::as_ref), &kept, route, &refusal)
-            .await;
+        // Its moment would tell as much as the line below.
+        if !is_anonymous {
+            let caller = noted.caller().map(Arc::as_ref);
+            house.note_refusal(caller, &origin, route, &refusal).await;
+        }
         let rendered = dialect.tell(&refusal, &origin.request_id);
         let headers = std::mem::take(response.headers_mut());
         response = rendered;
@@ -151,13 +138,13 @@ pub async fn surround(
         .add();
     house.metrics.request_seconds.of(&[route]).time(took);
     if let Some(traces) = &house.traces {
-        let id = &kept.request_id;
-        traces.note(parent.as_ref().filter(|_| !is_anonymous), || {
+        let id = &origin.request_id;
+        traces.note(parent.as_ref(), || {
             Span::ended(method.as_str(), route, status.as_u16(), id, took)
         });
     }
     if house.config.log.requests {
-        let (request_id, status) = (&*kept.request_id, status.as_u16());
+        let (request_id, status) = (&*origin.request_id, status.as_u16());
         tracing::info!(%method, route, status, took_us = took.as_micros() as u64, request_id, "request");
     }
     response

@@ -1,6 +1,6 @@
 //! The demonstration and everything that can be asked of it: forecasts, profiles, groups, noise, the report.
 
-use crate::hseg::{CRISIS, key, text};
+use crate::hseg::{CRISIS, text};
 use crate::server::Server;
 use crate::support::Place;
 use serde_json::{Value, json};

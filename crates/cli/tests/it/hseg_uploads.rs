@@ -103,6 +103,37 @@ fn a_file_of_everything_so_far_tells_nobody_apart() {
 }
 
 #[test]
+fn a_file_that_is_exported_anew_is_known_by_its_ratings() {
+    let office = Office::open();
+    let organization = office.organization(&json!({}));
+    let query = format!("organization_id={organization}");
+    let stored = |file: &str| {
+        let preview = office.upload(&query, "text/csv", file).fine();
+        let confirm = text(&preview["confirm"]);
+        office.upload(&format!("{query}&confirm={confirm}"), "text/csv", file)
+    };
+    let questions: Vec<String> = (1..=14).map(|q| format!("q{q}")).collect();
+    let file = |people: std::ops::Range<usize>, names: &str, more: &dyn Fn(usize) -> String| {
+        let mut file = format!("{}{names}\n", questions.join(","));
+        for person in people {
+            let ratings = (0..14).map(|q| (1 + (person * (q + 3) + q) % 4).to_string());
+            let ratings: Vec<String> = ratings.collect();
+            file.push_str(&format!("{}{}\n", ratings.join(","), more(person)));
+        }
+        file
+    };
+    let with_texts = |person: usize| format!(",Lab,the {person}th of us");
+    let first = file(0..12, ",department,q23", &with_texts);
+    assert_eq!(stored(&first).status, 202);
+    // One person more, and the columns beside the ratings are gone, or end otherwise.
+    let bare = file(0..13, "", &|_| String::new());
+    assert_eq!(stored(&bare).status, 409);
+    let other_ends = |person: usize| format!(",Laboratory,the {person}th of us .");
+    let ended = file(0..13, ",department,q23", &other_ends);
+    assert_eq!(stored(&ended).status, 409);
+}
+
+#[test]
 fn a_file_may_be_json_or_a_form() {
     let office = Office::open();
     let query = format!("organization_id={}", office.organization(&json!({})));

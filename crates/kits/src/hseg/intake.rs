@@ -2,7 +2,8 @@
 //!
 //! What protects people in what is told is that campaigns are of different answers: of two that are equal but for a few, the
 //! difference tells those few. Survey tools export everything so far, every week, so that is looked for: at least a floor's
-//! number of answers must be in no file that was uploaded for the organization before. The same file twice has none.
+//! number of answers must be in no file that was uploaded for the organization before. The same file twice has none. Whoever
+//! uploads has the answers in clear and could disguise them; this is for those who do not mean to.
 
 use super::anonymity::Floor;
 use super::keep::campaign::{self, Campaign, Sealed, seal};
@@ -10,8 +11,9 @@ use super::keep::organization;
 use super::keep::safe::Safe;
 use super::keep::shuffle;
 use super::process::CHUNK;
-use super::response::Response;
+use super::response::{DIMENSIONS, Response};
 use super::routes::campaigns::{make, start};
+use super::survey::Rating;
 use ombud_api::time::now_us;
 use ombud_api::{Code, House, Refusal};
 use ombud_ledger::{RecordId, Tenant};
@@ -22,7 +24,10 @@ use tokio::sync::Mutex;
 /// Of two files at once, the second must see the first.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// Answers by a digest of all that was answered, and how often they came.
+/// With so many ratings two people hardly answer alike, and what a survey tool exports beside them differs from week to week.
+const TELLING_RATINGS: usize = 12;
+
+/// Answers by a digest of what was answered, and how often they came.
 type Answers = HashMap<[u8; 16], usize>;
 
 /// What was made of them.
@@ -92,8 +97,7 @@ async fn new_ones(
 ) -> Result<usize, Refusal> {
     let mut mine = Answers::new();
     for response in responses {
-        let clear = zeroize::Zeroizing::new(response.written().to_string());
-        *mine.entry(digest(clear.as_bytes())).or_default() += 1;
+        *mine.entry(digest(response)).or_default() += 1;
     }
     let mut known = Answers::new();
     // Only with other files: whoever uploads may learn what was uploaded. What people answered here by invitation nobody has
@@ -131,7 +135,11 @@ async fn those_of(
         for sealed in &page {
             let clear = safe.unseal(sealed.id, &sealed.bytes);
             let clear = clear.map_err(|error| Refusal::internal(&error))?;
-            let answers = digest(&clear);
+            let kept = serde_json::from_slice(&clear).ok();
+            let Some(kept) = kept.as_ref().and_then(Response::kept) else {
+                continue;
+            };
+            let answers = digest(&kept);
             if sought.contains_key(&answers) {
                 *found.entry(answers).or_default() += 1;
             }
@@ -140,8 +148,28 @@ async fn those_of(
     }
 }
 
-fn digest(clear: &[u8]) -> [u8; 16] {
-    let digest: [u8; 32] = Sha256::digest(clear).into();
+/// The ratings, where they are many; else all that was answered, of texts the letters alone: a file that is exported anew may
+/// lack columns, or end its texts otherwise.
+fn digest(response: &Response) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    let mut ratings = 0;
+    for rating in response.ratings.iter() {
+        ratings += usize::from(rating.is_some());
+        hasher.update(rating.map_or(0.0, Rating::get).to_be_bytes());
+    }
+    if ratings < TELLING_RATINGS {
+        for dimension in DIMENSIONS {
+            hasher.update(response.trait_of(dimension).unwrap_or_default());
+            hasher.update([0]);
+        }
+        let text = zeroize::Zeroizing::new(response.text().unwrap_or_default());
+        for letter in text.chars().filter(|letter| letter.is_alphanumeric()) {
+            for letter in letter.to_lowercase() {
+                hasher.update(u32::from(letter).to_be_bytes());
+            }
+        }
+    }
+    let digest: [u8; 32] = hasher.finalize().into();
     std::array::from_fn(|at| digest[at])
 }
 

@@ -190,10 +190,11 @@ impl Catalogue {
             .filter(|it| it.lost_points > 0.0)
             .collect();
         ranked.sort_by(|a, b| {
-            let by_id = || a.intervention.id.cmp(&b.intervention.id);
+            let (a_urgency, b_urgency) = (a.intervention.urgency, b.intervention.urgency);
             b.expected_points
                 .total_cmp(&a.expected_points)
-                .then_with(by_id)
+                .then(a_urgency.cmp(&b_urgency))
+                .then_with(|| a.intervention.id.cmp(&b.intervention.id))
         });
         let mut taken = [0; 6];
         ranked.retain(|it| {

@@ -63,7 +63,7 @@ fn head(view: &DashboardView) -> String {
             .map_or("not told".to_owned(), spoken);
         facts.push((tier, "tier of the score".to_owned()));
         facts.push((
-            format!("{}+", group.respondents_at_least),
+            people(view, group.respondents_at_least),
             "people answered".to_owned(),
         ));
     }
@@ -171,7 +171,15 @@ fn tiers(view: &DashboardView) -> String {
             &view.forecast_tiers,
         ),
     ];
-    let mut html = "<section><h2>How people are doing</h2><p class=\"soft\">At least so many people in each tier. Tiers with few people are shown together with their neighbours.</p>".to_owned();
+    let about = match view.noise_epsilon {
+        Some(_) => {
+            "About so many people in each tier. Noise was added, so small numbers mean little."
+        }
+        None => {
+            "At least so many people in each tier. Tiers with few people are shown together with their neighbours."
+        }
+    };
+    let mut html = format!("<section><h2>How people are doing</h2><p class=\"soft\">{about}</p>");
     for (title, bands) in sets {
         if bands.is_empty() {
             continue;
@@ -203,7 +211,7 @@ fn tiers(view: &DashboardView) -> String {
                 if band.people_at_least == 0 {
                     "none".to_owned()
                 } else {
-                    format!("{}+", band.people_at_least)
+                    people(view, band.people_at_least)
                 },
             );
         }
@@ -267,9 +275,14 @@ fn heat_map(view: &DashboardView) -> String {
         return String::new();
     };
     let mut html = format!(
-        "<section><h2>Where it is heavy, where it is well</h2><p class=\"soft\">By {}. Groups below {} people are never shown, nor is anything that their numbers could be worked out from.</p><div class=\"scroll\"><table><thead><tr><th>{}</th><th>People</th>",
+        "<section><h2>Where it is heavy, where it is well</h2><p class=\"soft\">By {}. Groups below {} people are never shown, nor is anything that their numbers could be worked out from.{}</p><div class=\"scroll\"><table><thead><tr><th>{}</th><th>People</th>",
         escaped(&spoken(dimension)),
         view.group_floor,
+        match view.noise_epsilon {
+            Some(_) =>
+                " Noise was added to every row: one of few people can be far from what they said.",
+            None => "",
+        },
         escaped(&spoken(dimension))
     );
     for category in Category::ALL {
@@ -277,7 +290,7 @@ fn heat_map(view: &DashboardView) -> String {
     }
     html.push_str("<th>Overall</th></tr></thead><tbody>");
     for row in &view.heat_map.rows {
-        html.push_str(&heat_row(&row.value, &row.group));
+        html.push_str(&heat_row(view, &row.value, &row.group));
     }
     if view.heat_map.has_withheld {
         let _ = write!(
@@ -300,11 +313,19 @@ fn heat_map(view: &DashboardView) -> String {
     html
 }
 
-fn heat_row(name: &str, group: &GroupView) -> String {
+/// A number of people: rounded down, or with noise, which is no lower end of anything.
+fn people(view: &DashboardView, number: usize) -> String {
+    match view.noise_epsilon {
+        Some(_) => format!("about {number}"),
+        None => format!("{number}+"),
+    }
+}
+
+fn heat_row(view: &DashboardView, name: &str, group: &GroupView) -> String {
     let mut html = format!(
-        "<tr><th>{}</th><td class=\"none\">{}+</td>",
+        "<tr><th>{}</th><td class=\"none\">{}</td>",
         escaped(name),
-        group.respondents_at_least
+        people(view, group.respondents_at_least)
     );
     for category in Category::ALL {
         let score = group

@@ -122,7 +122,9 @@ function help(one) {
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const button = form.querySelector("button");
+  const button = form.querySelector("button[type=submit]");
+  // A second press would be told that the invitation is used, in place of the thanks and the help.
+  if (button.disabled) return;
   button.disabled = true;
   said.textContent = "Sending…";
   try {
@@ -133,6 +135,7 @@ form.addEventListener("submit", async (event) => {
     if (!answer.ok) throw new Error(told.errors?.[0]?.allowed ?? told.detail);
     form.remove();
     said.textContent = told.message;
+    said.focus();
     if (told.resources.length) {
       const lines = told.resources.map(help);
       said.append(made("div", { className: "help" },
@@ -144,4 +147,6 @@ form.addEventListener("submit", async (event) => {
   }
 });
 
+// Another invitation pasted into the same tab is another person's.
+addEventListener("hashchange", () => location.reload());
 show().catch(() => { said.textContent = "The survey cannot be reached just now. Please try again later."; });

@@ -131,7 +131,7 @@ pub async fn view(
     let organization = organization::get(store, tenant, id).await?;
     let (profile, told) = newest(store, tenant, id).await?;
     known_filters(&told.release, &filters)?;
-    let group = told.release.group(&filters);
+    let (group, is_whole) = (told.release.group(&filters), filters.is_empty());
     let categories = group.as_ref().map_or([None; 6], |group| group.categories);
     let bands = |bands| {
         let bands = told_bands(&told.release, bands);
@@ -148,9 +148,18 @@ pub async fn view(
         closed_on: date(profile.closed_us),
         group_floor: told.release.floor,
         group: group.map(group_view),
-        tiers: bands(&told.release.tiers),
-        forecast_tiers: bands(&told.release.forecast),
-        forecast: forecast(&told),
+        // These are of everybody, and beside a part of them would be taken for it.
+        tiers: if is_whole {
+            bands(&told.release.tiers)
+        } else {
+            Vec::new()
+        },
+        forecast_tiers: if is_whole {
+            bands(&told.release.forecast)
+        } else {
+            Vec::new()
+        },
+        forecast: if is_whole { forecast(&told) } else { None },
         heat_map: heat_map(&told),
         trend: trend(store, tenant, id).await?,
         benchmark: benchmark(store, tenant, &organization).await?,

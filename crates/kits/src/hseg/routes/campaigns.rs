@@ -196,12 +196,13 @@ async fn invite(
     }
     let found = campaign::get(&house.store, &caller.tenant, id).await?;
     let organization = organization::get(&house.store, &caller.tenant, found.organization).await?;
-    let invited = usize::try_from(found.invited).unwrap_or(0) + wish.number;
     let floor = organization.floor.get();
-    if invited < floor {
-        // Of fewer people a single review case, or that somebody answered at all, would name the person.
-        let came = format!("{invited} invited people");
-        return Err(Fault::new("number", &came, format!("at least {floor} in all")).into());
+    if wish.number < floor {
+        // Of fewer people a single review case, or that somebody answered at all, would name the person; of fewer who were
+        // invited later, too.
+        let came = wish.number.to_string();
+        let allowed = format!("at least {floor} at a time; give out as many as you need");
+        return Err(Fault::new("number", &came, allowed).into());
     }
     let tokens = campaign::invite(&house.store, &caller.tenant, &found, wish.number).await?;
     let detail =
@@ -308,13 +309,18 @@ pub async fn start(
 pub async fn view_of(
     house: &House,
     tenant: &Tenant,
-    campaign: Campaign,
+    mut campaign: Campaign,
 ) -> Result<CampaignView, Refusal> {
     let organization = organization::get(&house.store, tenant, campaign.organization).await?;
     let floor = organization.floor.get() as i64;
     let job = match campaign.job {
         None => None,
-        Some(job) => Some(job_view(&house.store.job(tenant, job).await?)),
+        Some(job) => {
+            let job = house.store.job(tenant, job).await?;
+            // It may have ended since the campaign was read, and changed it before.
+            campaign = campaign::get(&house.store, tenant, campaign.id).await?;
+            Some(job_view(&job))
+        }
     };
     Ok(CampaignView {
         id: campaign.id.to_string(),

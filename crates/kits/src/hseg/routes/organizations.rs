@@ -311,6 +311,12 @@ fn read_noise(wish: &NoiseWish, faults: &mut ombud_core::Refusal) -> Option<(Bud
     };
     let total = loss("epsilon_total", wish.epsilon_total)?;
     let release = loss("epsilon_per_campaign", wish.epsilon_per_campaign)?;
+    if release.epsilon() > total.epsilon() {
+        let allowed = "at most `noise.epsilon_total`, or nothing could ever be told";
+        let came = release.epsilon().to_string();
+        faults.add(Fault::new("noise.epsilon_per_campaign", &came, allowed));
+        return None;
+    }
     let spent = Loss::ZERO;
     Some((Budget { total, spent }, release))
 }

@@ -363,6 +363,7 @@ async fn communication_risk(
         let allowed = format!("a text of 1 to {OPEN_ANSWER_BYTES_MAX} bytes");
         return Err(Fault::new("text", "something else", allowed).into());
     }
+    check_country(country.as_deref())?;
     let principal = &caller.principal;
     let models = Models::new(&house, &caller.tenant, principal, Some(&origin.request_id));
     let answer = models.text(None, &text).await?;
@@ -536,7 +537,18 @@ fn read(wish: IndividualWish) -> Result<(Response, IndividualWish), ombud_core::
         wish.response_quality.as_ref(),
     )?;
     response.must_be_rated()?;
+    check_country(wish.country.as_deref())?;
     Ok((response, wish))
+}
+
+/// A country by another name would be shown help of another place.
+fn check_country(country: Option<&str>) -> Result<(), Fault> {
+    match country {
+        Some(code) if code.len() != 2 || !code.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            Err(Fault::new("country", code, "two letters, such as DE"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn response_id(given: Option<String>) -> Result<String, Refusal> {

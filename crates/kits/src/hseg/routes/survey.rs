@@ -145,16 +145,22 @@ async fn respond(
     State(house): State<House>,
     Json(wish): Json<RespondWish>,
 ) -> Result<(StatusCode, Answer<ThanksView>), Refusal> {
+    let read = |domain: Domain| {
+        Response::read(
+            domain.word(),
+            &wish.survey_responses,
+            wish.text_responses.as_ref(),
+            wish.demographics.as_ref(),
+            wish.response_quality.as_ref(),
+        )
+    };
+    // Before the invitation is looked at: whoever mailed the links could else learn, by an answer that cannot be taken in,
+    // which of them were used.
+    read(Domain::Business)?;
     let invited = campaign::invited(&house.store, &wish.invitation).await?;
     let (tenant, found) = invited.ok_or_else(unusable)?;
     let organization = organization::get(&house.store, &tenant, found.organization).await?;
-    let response = Response::read(
-        organization.domain.word(),
-        &wish.survey_responses,
-        wish.text_responses.as_ref(),
-        wish.demographics.as_ref(),
-        wish.response_quality.as_ref(),
-    )?;
+    let response = read(organization.domain)?;
     let safe = found.safe(&house.ledger, &tenant)?;
     let clear = zeroize::Zeroizing::new(response.written().to_string());
     let sealed = seal(&safe, clear.as_bytes())?;
