@@ -227,6 +227,18 @@ def logged_models(client, experiment):
     assert [one.model_id for one in found] == [model.model_id]
 
 
+def prompts():
+    if not IS_3:
+        return
+    name = f"greeting-{SALT}"
+    first = mlflow.genai.register_prompt(name=name, template="Good morning, {{who}}.")
+    second = mlflow.genai.register_prompt(name=name, template="Good evening, {{who}}.", commit_message="later")
+    assert (first.version, second.version) == (1, 2)
+    assert mlflow.genai.load_prompt(f"prompts:/{name}/1").format(who="Ana") == "Good morning, Ana."
+    assert name in [prompt.name for prompt in mlflow.genai.search_prompts()]
+    assert name not in [model.name for model in MlflowClient().search_registered_models()]
+
+
 def main():
     client = MlflowClient()
     experiment = tracking(client)
@@ -235,6 +247,7 @@ def main():
     told = {"mlflow": mlflow.__version__, "experiment": experiment, "registry": registry(client), "wrong_filter": wrong_filter}
     told["deployable"] = deployable(client)
     logged_models(client, experiment)
+    prompts()
     print(json.dumps(told))
 
 

@@ -197,6 +197,36 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def a_run_at_work_is_finished_by_the_next_import(url, ours):
+    def there(path, body):
+        asked = urllib.request.Request(f"{url}/api/2.0/mlflow/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        return json.loads(urllib.request.urlopen(asked).read())
+
+    def logged(**more):
+        there("runs/log-batch", {"run_id": run, **more})
+
+    run = there("runs/create", {"experiment_id": "0", "start_time": 1, "run_name": "late"})["run"]["info"]["run_id"]
+    logged(metrics=[{"key": "loss", "value": 2.0, "timestamp": 1, "step": 1}])
+    first = json.loads(ombud("import", "mlflow", url, "--folder", ours.folder, "--json").stdout)
+    assert (first["runs"], first["running"]) == (1, 1), first
+    logged(
+        metrics=[{"key": "loss", "value": 1.0, "timestamp": 2, "step": 2}], params=[{"key": "depth", "value": "9"}],
+        tags=[{"key": "late", "value": "yes"}],
+    )
+    there("runs/update", {"run_id": run, "status": "FINISHED", "end_time": 3})
+    second = json.loads(ombud("import", "mlflow", url, "--folder", ours.folder, "--json").stdout)
+    assert (second["runs"], second["running"]) == (1, 0), second
+    there("runs/set-tag", {"run_id": run, "key": "afterwards", "value": "too"})
+    third = json.loads(ombud("import", "mlflow", url, "--folder", ours.folder, "--json").stdout)
+    assert third["runs"] == 0, third
+    here = ours.call("GET", f"/api/2.0/mlflow/runs/get?run_id={run}")[1]["run"]
+    assert here["info"]["status"] == "FINISHED" and here["data"]["params"] == [{"key": "depth", "value": "9"}], here
+    assert {tag["key"] for tag in here["data"]["tags"]} >= {"late", "afterwards"}, here
+    path = f"/api/2.0/mlflow/metrics/get-history?run_id={run}&metric_key=loss"
+    history = ours.call("GET", path)[1]["metrics"]
+    assert sorted(point["step"] for point in history) == [1, 2], history
+
+
 def test_everything_of_a_server_of_mlflow_comes_over(theirs, tmp_path):
     url, told = theirs
     with serving(tmp_path / "data") as ours:
@@ -205,6 +235,7 @@ def test_everything_of_a_server_of_mlflow_comes_over(theirs, tmp_path):
         assert took["metrics"] >= 1_000 and took["files"] > 10, took
         again = json.loads(ombud("import", "mlflow", url, "--folder", ours.folder, "--json").stdout)
         assert again["runs"] == 0 and again["known"] == took["runs"] and again["versions"] == 0, again
+        a_run_at_work_is_finished_by_the_next_import(url, ours)
         name = told["registry"]["name"].replace(" ", "%20")
         path = f"/api/2.0/mlflow/registered-models/alias?name={name}&alias=champion"
         version = ours.call("GET", path)[1]["model_version"]

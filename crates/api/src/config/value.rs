@@ -285,6 +285,17 @@ impl Setting for Vec<String> {
                 texts.collect::<Option<_>>().ok_or_else(wrong)
             }
             Given::Toml(_) => Err(wrong()),
+            // As it stands in the file.
+            Given::Text(text) if text.trim_start().starts_with('[') => {
+                let table: toml::Table =
+                    toml::from_str(&format!("list = {text}")).map_err(|_| wrong())?;
+                let list = table.get("list").and_then(toml::Value::as_array);
+                let texts = list.into_iter().flatten().map(toml::Value::as_str);
+                texts
+                    .map(|text| text.map(str::to_owned))
+                    .collect::<Option<_>>()
+                    .ok_or_else(wrong)
+            }
             Given::Text(text) => {
                 let parts = text
                     .split(',')
@@ -329,7 +340,19 @@ pub(super) fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::SecretUrl;
+    use super::{Given, SecretUrl, Setting};
+
+    #[test]
+    fn a_list_as_text_is_words_between_commas_or_as_the_file_has_it() {
+        for text in ["a,b", " a , b ,", "[\"a\", \"b\"]", " ['a','b'] "] {
+            let read = Vec::<String>::read(Given::Text(text));
+            assert_eq!(read, Ok(vec!["a".to_owned(), "b".to_owned()]), "{text}");
+        }
+        for text in ["[a]", "[1]", "[\"a\""] {
+            let read = Vec::<String>::read(Given::Text(text));
+            assert!(read.is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn an_address_is_shown_without_its_password() {

@@ -263,7 +263,7 @@ fn a_batch_answers_good_rows_beside_bad_ones() {
     let nobody = json!({ "rows": [{ "input": person() }, { "input": person(), "subject": "" }] });
     let path = "/api/v1/models/leavers/decide:batch";
     let refused = server.post(path, &server.first_key(), &nobody);
-    assert_eq!(refused.status, 422, "{refused:?}");
+    assert_eq!(refused.status, 400, "{refused:?}");
     assert!(refused.body.contains("row 1"), "{refused:?}");
 }
 

@@ -17,7 +17,7 @@ use sqlx::AssertSqlSafe;
 
 /// By this tag clients keep prompts out of every search of registered models: what has no such tag is no prompt, while any
 /// other tag must be there to be unequal.
-const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
+pub const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
 /// Rows on a page of runs; the clients ask for so many.
 pub const SEARCH_ROWS_MAX: usize = 50_000;
 
@@ -410,7 +410,7 @@ fn on_shelf(
     let is_metric = clause.field.owner == Owner::Metric;
     let name = statement.bind(clause.field.key.as_str());
     let (exists, test) = match &clause.test {
-        Test::IsNull { is_negated } if !is_metric => (
+        Test::IsNull { is_negated } => (
             if *is_negated { "exists" } else { "not exists" },
             String::new(),
         ),

@@ -21,6 +21,7 @@ use ombud_ops::perform::Ordered;
 use ombud_store::FilePath;
 use ombud_store::tracking::listing::{Listed, ListedVersion, NewListedVersion, Stage, Status};
 use ombud_store::tracking::logged_model::path_here;
+use ombud_store::tracking::search::PROMPT_TAG;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,14 @@ pub async fn create(
 ) -> Told {
     let found = find(&house, &caller, Right::Register, asked.text("name")?).await?;
     let source = asked.text("source")?.to_owned();
-    refuse_source(&source)?;
+    let tags = asked.pairs("tags")?;
+    // A prompt is all in its tags; its source is a placeholder.
+    let is_prompt = tags
+        .iter()
+        .any(|tag| tag.key == PROMPT_TAG && tag.value.eq_ignore_ascii_case("true"));
+    if !is_prompt {
+        refuse_source(&source)?;
+    }
     let text = |name: &str| asked.text_or_none(name).map(|text| text.map(str::to_owned));
     let folder = folder(&house, &caller, &source).await;
     let new = NewListedVersion {
@@ -56,7 +64,7 @@ pub async fn create(
         logged_model: text("model_id")?,
         description: asked.text_or_empty("description")?.to_owned(),
         user: caller.principal.to_string(),
-        tags: asked.pairs("tags")?,
+        tags,
         files: folder.clone(),
         version: None,
     };
@@ -67,6 +75,14 @@ pub async fn create(
     let detail =
         json!({ "did": "list version", "model": found.model, "version": version, "from": source });
     note(&house, &caller, &origin, &found.model, detail).await?;
+    if is_prompt {
+        let (tenant, model) = (&caller.tenant, &found.model);
+        let settled = house
+            .store
+            .settle_version(tenant, model, version, "", now_us());
+        settled.await?;
+        return told(&house, &caller, &found.model, version).await;
+    }
     let adoption = Adoption {
         tenant: caller.tenant.clone(),
         caller: origin.caller(&caller),

@@ -101,7 +101,7 @@ async fn invocations(
 ) -> Result<Json<ScoredView>, Refusal> {
     let environment = which.environment.map(Value::from);
     let model = match which.model {
-        Some(model) => called(&house, &caller, model).await,
+        Some(model) => called(&house, &caller, model).await?,
         None => only_model(&house, &caller)?,
     };
     let asked = Asked {
@@ -342,18 +342,21 @@ async fn verb(call: &str) -> Result<&str, Refusal> {
     }
 }
 
-/// The model that is deployed under a name, or that MLflow's clients call so.
-async fn called(house: &House, caller: &Known, name: String) -> String {
+/// The model that is deployed under a name, or that MLflow's clients call so. Where these are two, neither is guessed.
+async fn called(house: &House, caller: &Known, name: String) -> Result<String, Refusal> {
     let is_ours = ombud_core::ModelName::new(&name).is_ok_and(|model| {
         let live = house.ops.routing().all_live(&caller.tenant);
         live.iter().any(|live| live.deployment.model == model)
     });
-    if is_ours {
-        return name;
-    }
-    match house.store.listed(&caller.tenant, &name).await {
-        Ok(listed) => listed.model.to_string(),
-        Err(_) => name,
+    match house.store.listed_model(&caller.tenant, &name).await {
+        Ok(theirs) if is_ours && theirs.as_str() != name => {
+            let words = format!("{name} is a model here, and MLflow's clients call {theirs} so");
+            Err(Refusal::new(Code::Conflict, words).hint(format!(
+                "`ombud models` tells them apart; `/v2/models/{name}/infer` and `/v2/models/{theirs}/infer` ask by our names"
+            )))
+        }
+        Ok(theirs) if !is_ours => Ok(theirs.to_string()),
+        _ => Ok(name),
     }
 }
 

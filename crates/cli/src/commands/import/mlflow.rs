@@ -21,6 +21,8 @@ pub(super) struct Counts {
     pub runs: u64,
     /// Runs that an earlier import brought over.
     pub known: u64,
+    /// Runs that are still at work there, which the next import looks at again.
+    pub running: u64,
     pub metrics: u64,
     pub models: u64,
     pub versions: u64,
@@ -37,9 +39,15 @@ pub fn run(uri: &str, settings: &Settings, console: &Console) -> Result<Outcome,
     drop(shown);
     settings::close(&runtime, &rooms);
     let counts = taken?;
+    if counts.running > 0 {
+        console.warn(&format!(
+            "{} runs were still at work there; import again when they have ended",
+            counts.running
+        ));
+    }
     if console.is_json {
         console.print_json(&json!({
-            "experiments": counts.experiments, "runs": counts.runs, "known": counts.known,
+            "experiments": counts.experiments, "runs": counts.runs, "known": counts.known, "running": counts.running,
             "metrics": counts.metrics, "models": counts.models, "versions": counts.versions,
             "deployable": counts.deployable, "files": counts.files,
         }))?;

@@ -23,6 +23,11 @@ use std::sync::Arc;
 
 /// The tag of a run that came over whole.
 const DONE_TAG: &str = "ombud.imported_from";
+/// Whether nothing comes any more of a run in this state.
+fn has_ended(status: &str) -> bool {
+    matches!(status, "FINISHED" | "FAILED" | "KILLED")
+}
+
 /// Points written at once.
 const POINTS_AT_ONCE: usize = 1_000;
 /// Points asked for at once.
@@ -160,7 +165,13 @@ impl Taking<'_> {
         };
         self.moved
             .insert(text(info, "artifact_uri"), here.artifact_uri.clone());
-        if here.tags.iter().any(|tag| tag.key == DONE_TAG) {
+        let mut tags = pairs(&data["tags"]);
+        tags.retain(|tag| !here.tags.contains(tag));
+        for tags in tags.chunks(POINTS_AT_ONCE) {
+            store.log_batch(tenant, &id, &[], &[], tags).await?;
+        }
+        let is_done = here.tags.iter().any(|tag| tag.key == DONE_TAG);
+        if is_done && has_ended(&here.status) {
             self.counts.known += 1;
             return Ok(());
         }
@@ -231,8 +242,13 @@ impl Taking<'_> {
             name: None,
         };
         store.update_run(tenant, &here.id, change).await?;
-        let done = [Pair::new(DONE_TAG, text(info, "artifact_uri"))];
-        store.log_batch(tenant, &here.id, &[], &[], &done).await?;
+        // One that is still at work there is asked for again the next time.
+        if info["status"].as_str().is_some_and(has_ended) {
+            let done = [Pair::new(DONE_TAG, text(info, "artifact_uri"))];
+            store.log_batch(tenant, &here.id, &[], &[], &done).await?;
+        } else {
+            self.counts.running += 1;
+        }
         if info["lifecycle_stage"] == "deleted" {
             store.delete_run(tenant, &here.id, true, now_ms()).await?;
         }
