@@ -29,6 +29,8 @@ const FIRST_LOOK_WAIT: Duration = Duration::from_secs(10);
 const FORGET_EVERY: Duration = Duration::from_secs(6 * 3_600);
 /// How often what was counted is put into the store.
 const KEEP_HOURS_EVERY: Duration = Duration::from_secs(60);
+/// How long a cache that did not forget is left alone.
+const FORGET_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often it is looked whether the cache answers.
 const LOOK_AT_CACHE_EVERY: Duration = Duration::from_secs(5);
 /// How often the windows of those turned away are looked at.
@@ -48,7 +50,7 @@ impl Server {
     /// Opens the socket.
     pub async fn open(house: House) -> Result<Self, ListenError> {
         // What is deployed is at hand before anybody can ask; what cannot be loaded is told and tried again.
-        match tokio::time::timeout(FIRST_LOOK_WAIT, house.ops.tick()).await {
+        match tokio::time::timeout(FIRST_LOOK_WAIT, house.ops.follow_deployments()).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 tracing::warn!(cause = %chain(&error), "what is deployed could not be looked at");
@@ -101,6 +103,7 @@ impl Server {
         tending.spawn(sign_heads(self.house.clone()));
         tending.spawn(sweep(self.house.clone()));
         tending.spawn(follow(self.house.clone()));
+        tending.spawn(follow_erasures(self.house.clone()));
         tending.spawn(sum_up(self.house.clone()));
         tending.spawn(forget(self.house.clone()));
         take_up_hours(&self.house).await;
@@ -201,9 +204,24 @@ async fn follow(house: House) {
     let pause = Duration::from_millis(house.config.models.refresh_milliseconds.max(50));
     loop {
         tokio::time::sleep(pause).await;
-        if let Err(error) = house.ops.tick().await {
+        if let Err(error) = house.ops.follow_deployments().await {
             tracing::warn!(cause = %chain(&error), "what is deployed could not be looked at");
         }
+    }
+}
+
+/// Empties the cache after erasures, also after those that found no cache.
+async fn follow_erasures(house: House) {
+    let pause = Duration::from_millis(house.config.models.refresh_milliseconds.max(50));
+    loop {
+        let pause = match house.ops.follow_erasures().await {
+            Ok(()) => pause,
+            Err(error) => {
+                tracing::warn!(cause = %chain(&error), "a cache did not forget; it is asked again");
+                FORGET_AGAIN_AFTER
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -234,12 +252,20 @@ async fn keep_hours(house: House) {
 }
 
 async fn put_hours(house: &House) {
+    if !house.performance.remembers() {
+        // What is put takes the place of what was there, so that must be known first.
+        take_up_hours(house).await;
+    }
+    if !house.performance.remembers() {
+        return;
+    }
     let rows = house.performance.changed();
     if rows.is_empty() {
         return;
     }
     if let Err(error) = house.store.put_hours(&house.lane, &rows).await {
-        tracing::warn!(cause = %chain(&error), "what was counted could not be kept");
+        tracing::warn!(cause = %chain(&error), "what was counted could not be kept; it is tried again");
+        house.performance.not_put(&rows);
     }
 }
 

@@ -80,11 +80,16 @@ impl Ops {
         }
     }
 
-    /// Follows what other replicas did: deployments, erasures. Returns when to be called again. A loop above calls it, and
-    /// calls it again a second later when it fails.
+    /// Follows what other replicas did: deployments, then erasures. Returns when to be called again.
     pub async fn tick(&self) -> Result<i64> {
-        let shared = &self.shared;
+        let next = self.follow_deployments().await?;
         self.follow_erasures().await?;
+        Ok(next)
+    }
+
+    /// Follows deployments of other replicas. Returns when to be called again; a loop above calls it, also after it failed.
+    pub async fn follow_deployments(&self) -> Result<i64> {
+        let shared = &self.shared;
         shared.routing.tick(shared.clock.now_us()).await
     }
 
@@ -118,7 +123,9 @@ impl Ops {
         self.shared.shadows.drain().await;
     }
 
-    async fn follow_erasures(&self) -> Result<()> {
+    /// Empties the cache after erasures. A loop of its own calls it: a cache that does not answer must keep no deployment
+    /// waiting.
+    pub async fn follow_erasures(&self) -> Result<()> {
         let revisions = self
             .shared
             .registry

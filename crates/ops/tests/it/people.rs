@@ -228,6 +228,10 @@ async fn keys_do_not_wait_for_a_cache_that_does_not_answer(house: &House) {
         .find(|(record, _)| record.kind == Kind::Decision)
         .unwrap();
     assert_eq!(*contents, Contents::Erased);
+    // Nor does what is deployed wait for it, also where it starts anew.
+    second.follow_deployments().await.unwrap();
+    assert!(second.routing().is_ready());
+    assert!(second.follow_erasures().await.is_err(), "it is asked again");
 }
 
 async fn an_outcome_is_joined_by_id_or_by_person_and_time(house: &House) {
