@@ -138,6 +138,22 @@ impl Performance {
         rows
     }
 
+    /// Whether it is known what this replica counted before.
+    pub fn remembers(&self) -> bool {
+        self.before.get().is_some()
+    }
+
+    /// Takes back that hours were put into the store.
+    pub fn not_put(&self, rows: &[CountedHour]) {
+        let mut all = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in rows {
+            let hours = all.get_mut(&(row.tenant.clone(), row.model.clone()));
+            if let Some(hour) = hours.and_then(|hours| hours.get_mut(&row.hour)) {
+                hour.is_changed = true;
+            }
+        }
+    }
+
     /// Every model's sums since the start.
     pub fn sums(&self, tenant: &Tenant) -> BTreeMap<String, Hour> {
         let all = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,6 +242,8 @@ mod tests {
         let put = first.changed();
         assert_eq!(put.len(), 1);
         assert!(first.changed().is_empty(), "nothing came since");
+        first.not_put(&put);
+        assert_eq!(first.changed(), put, "the store was not there");
 
         let again = Performance::default();
         again.remember(put.clone());
