@@ -1,8 +1,8 @@
 //! The socket: accepts connections, encrypts them, and lets none of them hold more than its share.
 //!
-//! A connection has a time for its first words, a time for its head, a time for its next request and a time in which it must read what it was
-//! answered; their number is bounded; a shutdown stops accepting, finishes what was accepted, and then closes. Everything
-//! above is the router's and knows no socket. TLS is [`tls`].
+//! A connection has a time for its first words, a time for its head, a time for its next request and a time in which it must
+//! read what it was answered; their number is bounded; a shutdown stops accepting, finishes what was accepted, and then
+//! closes. Everything above is the router's and knows no socket. TLS is [`tls`].
 
 pub mod tls;
 

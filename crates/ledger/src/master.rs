@@ -323,9 +323,15 @@ fn take_place(beside: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// So that the name is still there after a power cut.
+#[cfg(unix)]
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder_of(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn from_command(words: &[String]) -> Result<Zeroizing<String>, SecretError> {

@@ -176,8 +176,7 @@ fn key(row: &Row) -> Result<Key> {
     })
 }
 
-/// Eight random characters that are read aloud without mistakes: no `0`, `o`, `1`, `l`.
-/// The visible part of a new key.
+/// The visible part of a new key: characters that are read aloud without mistakes, no `0`, `o`, `1`, `l`.
 pub fn fresh_prefix() -> Result<String> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0; VISIBLE_LENGTH];

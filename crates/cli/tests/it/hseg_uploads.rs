@@ -69,11 +69,7 @@ fn a_file_of_everything_so_far_tells_nobody_apart() {
     let office = Office::open();
     let organization = office.organization(&json!({}));
     let query = format!("organization_id={organization}");
-    let stored = |file: &str| {
-        let preview = office.upload(&query, "text/csv", file).fine();
-        let confirm = text(&preview["confirm"]);
-        office.upload(&format!("{query}&confirm={confirm}"), "text/csv", file)
-    };
+    let stored = |file: &str| office.stored(&query, file);
     let rows = |numbers: std::ops::Range<u32>| -> String {
         let line = |number: u32| format!("{},{},Lab\n", 1 + number % 4, 1 + number / 4);
         numbers.map(line).collect()
@@ -107,11 +103,7 @@ fn a_file_that_is_exported_anew_is_known_by_its_ratings() {
     let office = Office::open();
     let organization = office.organization(&json!({}));
     let query = format!("organization_id={organization}");
-    let stored = |file: &str| {
-        let preview = office.upload(&query, "text/csv", file).fine();
-        let confirm = text(&preview["confirm"]);
-        office.upload(&format!("{query}&confirm={confirm}"), "text/csv", file)
-    };
+    let stored = |file: &str| office.stored(&query, file);
     let questions: Vec<String> = (1..=14).map(|q| format!("q{q}")).collect();
     let file = |people: std::ops::Range<usize>, names: &str, more: &dyn Fn(usize) -> String| {
         let mut file = format!("{}{names}\n", questions.join(","));

@@ -37,7 +37,7 @@ pub struct DashboardView {
     pub filters: BTreeMap<String, String>,
     /// Those for whom every filter holds; null when nothing may be told of them.
     pub group: Option<GroupView>,
-    /// Respondents by tier of their score, of the whole campaign.
+    /// Respondents by tier of their score, of the whole campaign; nothing beside a filter, and so the next two.
     pub tiers: Vec<BandView>,
     /// Respondents by forecast tier, of the whole campaign.
     pub forecast_tiers: Vec<BandView>,
@@ -131,7 +131,7 @@ pub async fn view(
     let organization = organization::get(store, tenant, id).await?;
     let (profile, told) = newest(store, tenant, id).await?;
     known_filters(&told.release, &filters)?;
-    let (group, is_whole) = (told.release.group(&filters), filters.is_empty());
+    let group = told.release.group(&filters);
     let categories = group.as_ref().map_or([None; 6], |group| group.categories);
     let bands = |bands| {
         let bands = told_bands(&told.release, bands);
@@ -143,23 +143,23 @@ pub async fn view(
             })
             .collect()
     };
+    // These are of everybody, and beside a part of them would be taken for it.
+    let (tiers, forecast_tiers, forecast) = match filters.is_empty() {
+        true => (
+            bands(&told.release.tiers),
+            bands(&told.release.forecast),
+            forecast(&told),
+        ),
+        false => Default::default(),
+    };
     Ok(DashboardView {
         campaign_id: profile.campaign.to_string(),
         closed_on: date(profile.closed_us),
         group_floor: told.release.floor,
         group: group.map(group_view),
-        // These are of everybody, and beside a part of them would be taken for it.
-        tiers: if is_whole {
-            bands(&told.release.tiers)
-        } else {
-            Vec::new()
-        },
-        forecast_tiers: if is_whole {
-            bands(&told.release.forecast)
-        } else {
-            Vec::new()
-        },
-        forecast: if is_whole { forecast(&told) } else { None },
+        tiers,
+        forecast_tiers,
+        forecast,
         heat_map: heat_map(&told),
         trend: trend(store, tenant, id).await?,
         benchmark: benchmark(store, tenant, &organization).await?,

@@ -23,17 +23,17 @@ use std::sync::Arc;
 
 /// The tag of a run that came over whole.
 const DONE_TAG: &str = "ombud.imported_from";
-/// Whether nothing comes any more of a run in this state.
-fn has_ended(status: &str) -> bool {
-    matches!(status, "FINISHED" | "FAILED" | "KILLED")
-}
-
 /// Points written at once.
 const POINTS_AT_ONCE: usize = 1_000;
 /// Points asked for at once.
 const HISTORY_ROWS: &str = "10000";
 /// Folders inside folders that are looked into.
 const DEPTH_MAX: usize = 32;
+
+/// Whether nothing comes any more of a run in this state.
+fn has_ended(status: &str) -> bool {
+    matches!(status, "FINISHED" | "FAILED" | "KILLED")
+}
 
 /// An import at work.
 struct Taking<'a> {
@@ -165,13 +165,17 @@ impl Taking<'_> {
         };
         self.moved
             .insert(text(info, "artifact_uri"), here.artifact_uri.clone());
+        let has_tag = |key: &str| here.tags.iter().any(|tag| tag.key == key);
+        let is_done = has_tag(DONE_TAG) && has_ended(&here.status);
         let mut tags = pairs(&data["tags"]);
-        tags.retain(|tag| !here.tags.contains(tag));
-        for tags in tags.chunks(POINTS_AT_ONCE) {
-            store.log_batch(tenant, &id, &[], &[], tags).await?;
+        // What was changed here since it came over stays.
+        tags.retain(|tag| !(has_tag(&tag.key) && is_done || here.tags.contains(tag)));
+        if here.deleted_ms.is_none() {
+            for tags in tags.chunks(POINTS_AT_ONCE) {
+                store.log_batch(tenant, &id, &[], &[], tags).await?;
+            }
         }
-        let is_done = here.tags.iter().any(|tag| tag.key == DONE_TAG);
-        if is_done && has_ended(&here.status) {
+        if is_done {
             self.counts.known += 1;
             return Ok(());
         }
