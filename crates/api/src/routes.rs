@@ -217,6 +217,32 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
         "/v2/models/{name}/versions/{version}/infer",
         Needs(Right::Decide),
     ),
+    ("POST", "/v2/models/{name}/generate", Needs(Right::Decide)),
+    (
+        "POST",
+        "/v2/models/{name}/versions/{version}/generate",
+        Needs(Right::Decide),
+    ),
+    (
+        "POST",
+        "/v2/models/{name}/generate_stream",
+        Needs(Right::Decide),
+    ),
+    (
+        "POST",
+        "/v2/models/{name}/versions/{version}/generate_stream",
+        Needs(Right::Decide),
+    ),
+    (
+        "POST",
+        "/v2/models/{name}/infer_stream",
+        Needs(Right::Decide),
+    ),
+    (
+        "POST",
+        "/v2/models/{name}/versions/{version}/infer_stream",
+        Needs(Right::Decide),
+    ),
     ("POST", "/v2/repository/index", Needs(Right::SeeModels)),
     (
         "POST",

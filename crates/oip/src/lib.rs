@@ -2,12 +2,14 @@
 //!
 //! A request comes as JSON, as JSON with binary tensors behind it, or as a gRPC message ([`request`]); its tensors become
 //! rows that a model's own parser judges ([`rows`]), and answers become tensors again ([`outputs`], [`response`]). How a model
-//! is described to clients is [`model`]; what MLflow's scoring and TensorFlow Serving send instead of tensors is [`scoring`].
+//! is described to clients is [`model`]; what MLflow's scoring and TensorFlow Serving send instead of tensors is [`scoring`], and
+//! what Triton's generate form does is [`generate`].
 //! The messages of gRPC ([`messages`]) are written by hand, so that building needs no `protoc`. Who may ask, what answers
 //! and where it is recorded is not known here.
 
 pub mod binary;
 pub mod error;
+pub mod generate;
 pub mod json;
 pub mod messages;
 pub mod model;

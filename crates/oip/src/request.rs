@@ -43,7 +43,7 @@ pub struct Wanted {
 const SHARED_MEMORY: &str = "shared_memory_region";
 const BINARY_SIZE: &str = "binary_data_size";
 /// Parameters of a request that are read here.
-const OURS: [&str; 4] = [
+pub(crate) const OURS: [&str; 4] = [
     "environment",
     "subject",
     "idempotency_key",
@@ -189,7 +189,7 @@ impl Request {
         Ok(flag(&self.parameters, name)?.unwrap_or_default())
     }
 
-    fn checked(self) -> Result<Self> {
+    pub(crate) fn checked(self) -> Result<Self> {
         refuse_near_misses(self.parameters.keys())?;
         if self.inputs.is_empty() {
             return Err(Error::NoInputs);

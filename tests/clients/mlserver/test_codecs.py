@@ -56,6 +56,27 @@ def test_an_array_is_a_matrix(house):
     assert response.outputs[0].shape == [3, 1]
 
 
+def test_an_answer_comes_as_an_event(house):
+    request = PandasCodec.encode_request(claims(3)).model_dump_json(exclude_none=True)
+    headers = {**house.headers(), "content-type": "application/json"}
+    for door in ["infer_stream", "generate_stream"]:
+        with requests.post(f"{house.url}/v2/models/{CLAIMS}/{door}", data=request, headers=headers, stream=True) as answer:
+            assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")
+            lines = [line for line in answer.iter_lines(decode_unicode=True) if line]
+        assert len(lines) == 1
+        response = InferenceResponse.model_validate_json(lines[0].removeprefix("data: "))
+        outputs = {output.name: output for output in response.outputs}
+        assert StringCodec.decode_output(outputs["label"]) == labels(house)
+    whole = requests.post(f"{house.url}/v2/models/{CLAIMS}/generate", data=request, headers=headers)
+    assert StringCodec.decode_output(InferenceResponse.model_validate_json(whole.text).outputs[0]) == labels(house)
+    refused = requests.post(f"{house.url}/v2/models/{CLAIMS}/infer_stream", json={"inputs": []}, headers=headers)
+    assert refused.status_code == 400 and refused.json()["error"]
+
+
+def labels(house):
+    return StringCodec.decode_output(ask(house, CLAIMS, PandasCodec.encode_request(claims(3))).outputs[0])
+
+
 def test_a_content_type_that_nobody_reads_is_refused(house):
     body = {"inputs": [{"name": "description", "shape": [1], "datatype": "BYTES", "parameters": {"content_type": "image"}, "data": ["x"]}]}
     answer = requests.post(f"{house.url}/v2/models/{CLAIMS}/infer", json=body, headers=house.headers())

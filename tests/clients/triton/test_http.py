@@ -185,6 +185,42 @@ def test_a_retry_under_a_key_gets_the_first_decision(triton, house):
     assert ask().as_numpy("decision_id")[0, 0] == ask().as_numpy("decision_id")[0, 0]
 
 
+def test_a_row_by_name_is_generated_about(house):
+    row = claim()
+    ask = lambda door, body: requests.post(f"{house.url}/v2/models/{CLAIMS}/{door}", json=body, headers=house.headers())  # noqa: E731
+    whole = ask("generate", {"id": "7", **row, "subject": "4711", "parameters": {"environment": "production"}})
+    assert whole.status_code == 200, whole.text
+    told = whole.json()
+    assert told["id"] == "7" and told["model_version"] == "1" and len(told["probabilities"]) > 1
+    own = decided(house, row)
+    assert (own["prediction"], own["confidence"]) == (told["label"], max(told["probabilities"]))
+    kept = requests.get(f"{house.url}/api/v1/audit/records/{told['decision_id']}", headers=house.headers("auditor"))
+    assert kept.status_code == 200 and kept.json()["model"] == CLAIMS, kept.text
+    stream = ask("versions/1/generate_stream", row)
+    assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
+    (event,) = events(stream)
+    same = ["label", "probabilities", "model_name"]
+    assert [event[name] for name in same] == [told[name] for name in same]
+    for wrong, field in [({**row, "tenure_yaers": 1}, "tenure_years"), ({**row, "severity": "lowest"}, "severity")]:
+        refused = ask("generate_stream", wrong)
+        assert refused.status_code == 400 and field in refused.json()["error"], refused.text
+    wide = requests.post(f"{house.url}/v2/models/{SEGMENTS}/generate", json={"input": [1.0] * len(NUMBERS)}, headers=house.headers())
+    assert wide.status_code == 200 and wide.json()["label"], wide.text
+
+
+def claim():
+    (row,) = rows("claims", 1)
+    names = ["department", "claim_type", "severity", "description"]
+    whole = ["tenure_years", "prior_claims", "witnesses", "days_since_event", "open_cases"]
+    return {**{name: row[name] for name in names}, **{name: float(row[name]) for name in whole}}
+
+
+def events(answer):
+    """The data of each server-sent event."""
+    lines = [block.removeprefix("data: ") for block in answer.text.split("\n\n") if block]
+    return [json.loads(line) for line in lines]
+
+
 def test_the_repository_lists_unloads_and_loads_what_was_approved(triton, house):
     before = {(line["name"], line["version"]): line["state"] for line in triton.get_model_repository_index(headers=house.headers())}
     assert before[SEGMENTS, "1"] == "READY"

@@ -1,8 +1,8 @@
 //! The Open Inference Protocol v2 over HTTP: the same decisions in the words that Triton, KServe and MLServer taught clients.
 //!
-//! Here stand the questions about the server and its models; answering is [`infer`], the repository [`repository`], counts
-//! [`counted`], the doors of MLflow's scoring server and TensorFlow Serving [`scoring`], and what is not done here [`beyond`]. What is asked and answered is
-//! made of formats that know no server (`ombud_oip`); who may and what happens is the house's ([`crate::inference`]).
+//! Here stand the questions about the server and its models; answering is [`infer`] and, as events or a row by name,
+//! [`streams`], the repository [`repository`], counts [`counted`], the doors of MLflow's scoring server and TensorFlow Serving
+//! [`scoring`], and what is not done here [`beyond`]. What is asked and answered is made of formats that know no server (`ombud_oip`); who may and what happens is the house's ([`crate::inference`]).
 
 pub mod beyond;
 pub mod body;
@@ -10,6 +10,7 @@ pub mod counted;
 pub mod infer;
 pub mod repository;
 pub mod scoring;
+pub mod streams;
 
 use crate::access::Right;
 use crate::extract::{Known, Path, Query};
@@ -124,6 +125,7 @@ pub fn router() -> OpenApiRouter<House> {
         .merge(counted::router())
         .merge(repository::router())
         .merge(scoring::router())
+        .merge(streams::router())
 }
 
 /// What the server is and does

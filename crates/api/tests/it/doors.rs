@@ -156,9 +156,6 @@ async fn a_body_is_an_object_and_comes_unpacked() {
 async fn what_is_not_done_here_is_told_in_the_protocol_s_words() {
     let open = Open::new().await;
     for (method, path) in [
-        (Method::POST, "/v2/models/claims/generate"),
-        (Method::POST, "/v2/models/claims/versions/1/generate_stream"),
-        (Method::POST, "/v2/models/claims/infer_stream"),
         (Method::GET, "/v2/systemsharedmemory/status"),
         (Method::POST, "/v2/cudasharedmemory/region/a/register"),
         (Method::GET, "/v2/trace/setting"),

@@ -1,5 +1,4 @@
-//! What Triton and MLServer have at paths of their own and nothing here does: text generation, streams over HTTP, shared memory,
-//! traces, log settings.
+//! What Triton and MLServer have at paths of their own and nothing here does: shared memory, traces, log settings.
 //!
 //! A client that asks hears that this is not done, in the protocol's words, instead of that nothing is there: the one is an
 //! answer about this server, the other a riddle about an address. Anybody may hear it. None of this is in the OpenAPI document.
@@ -9,15 +8,6 @@ use crate::refusal::{Code, Refusal};
 use axum::Router;
 use axum::routing::any;
 
-/// Streams of answers; a stream of questions and answers is gRPC's `ModelStreamInfer`.
-const STREAMS: [&str; 6] = [
-    "/v2/models/{name}/generate",
-    "/v2/models/{name}/generate_stream",
-    "/v2/models/{name}/infer_stream",
-    "/v2/models/{name}/versions/{version}/generate",
-    "/v2/models/{name}/versions/{version}/generate_stream",
-    "/v2/models/{name}/versions/{version}/infer_stream",
-];
 /// Regions that this process and the client would share.
 const MEMORY: [&str; 2] = [
     "/v2/systemsharedmemory/{*region}",
@@ -34,9 +24,6 @@ const SETTINGS: [&str; 4] = [
 /// The routes of this file.
 pub fn router() -> Router<House> {
     let mut router = Router::new();
-    for path in STREAMS {
-        router = router.route(path, any(no_streams));
-    }
     for path in MEMORY {
         router = router.route(path, any(no_memory));
     }
@@ -44,11 +31,6 @@ pub fn router() -> Router<House> {
         router = router.route(path, any(no_settings));
     }
     router
-}
-
-async fn no_streams() -> Refusal {
-    Refusal::new(Code::Unsupported, "answers are not streamed over HTTP here")
-        .hint("POST /v2/models/NAME/infer, or ModelStreamInfer over gRPC")
 }
 
 async fn no_memory() -> Refusal {

@@ -132,18 +132,31 @@ async fn answer(
 ) -> Result<Response, Refusal> {
     let started = Instant::now();
     let read = read(house, caller, name, version, headers, body).await;
-    let (place, request) = match read {
-        Ok(read) => read,
-        Err(refusal) => {
-            let model = ModelName::new(name).ok();
-            return Err(house.record_refusal(caller, origin, model, refusal).await);
-        }
-    };
-    let response = inference::infer(house, caller, origin, place, &request, started).await?;
+    let response = ask(house, caller, origin, name, read, started).await?;
     let body = response
         .to_body()
         .map_err(|error| Refusal::internal(&error))?;
     Ok(Packing::accepted(headers).respond(body))
+}
+
+/// Asks what could be read; that it could not is on record too.
+pub async fn ask(
+    house: &House,
+    caller: &Known,
+    origin: &Origin,
+    name: &str,
+    read: Result<(Place, Request), Refusal>,
+    started: Instant,
+) -> Result<ombud_oip::Response, Refusal> {
+    match read {
+        Ok((place, request)) => {
+            inference::infer(house, caller, origin, place, &request, started).await
+        }
+        Err(refusal) => {
+            let model = ModelName::new(name).ok();
+            Err(house.record_refusal(caller, origin, model, refusal).await)
+        }
+    }
 }
 
 async fn read(
@@ -154,7 +167,7 @@ async fn read(
     headers: &HeaderMap,
     body: Opened,
 ) -> Result<(Place, Request), Refusal> {
-    let mut request = match body.header_length {
+    let request = match body.header_length {
         // Nothing but the bytes of the model's only input.
         Some(0) => {
             let place = Place::of(name, version, None)?;
@@ -163,6 +176,16 @@ async fn read(
         }
         length => Request::from_body(&body.bytes, length)?,
     };
+    place(name, version, headers, request)
+}
+
+/// Where a request goes, and the request with what its headers say.
+pub fn place(
+    name: &str,
+    version: &str,
+    headers: &HeaderMap,
+    mut request: Request,
+) -> Result<(Place, Request), Refusal> {
     if let Some(key) = headers.get(IDEMPOTENCY_KEY) {
         let key = key
             .to_str()
