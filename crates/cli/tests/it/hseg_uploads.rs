@@ -1,6 +1,7 @@
 //! Files of answers: shown before they are kept, and telling nobody apart.
 
 use crate::hseg::{Office, text};
+use crate::server::{Server, call};
 use serde_json::json;
 
 #[test]
@@ -123,6 +124,73 @@ fn a_file_that_is_exported_anew_is_known_by_its_ratings() {
     let other_ends = |person: usize| format!(",Laboratory,the {person}th of us .");
     let ended = file(0..13, ",department,q23", &other_ends);
     assert_eq!(stored(&ended).status, 409);
+}
+
+/// Answers in the file that is cut off; enough to be written for a while.
+const CUT_OFF: usize = 12_000;
+
+#[test]
+fn a_file_is_there_whole_or_not_at_all_whenever_the_server_dies() {
+    let mut office = Office::open();
+    let organization = office.organization(&json!({}));
+    let query = format!("organization_id={organization}");
+    let line = |number: usize| {
+        format!(
+            "{},{},Lab,{}\n",
+            1 + number % 4,
+            1 + number / 4_000,
+            "words ".repeat(60)
+        )
+    };
+    let file: String = std::iter::once("q1,q2,department,q23\n".to_owned())
+        .chain((0..CUT_OFF).map(line))
+        .collect();
+    let preview = office.upload(&query, "text/csv", &file).fine();
+    let path = format!(
+        "/upload/survey-data?{query}&confirm={}",
+        text(&preview["confirm"])
+    );
+    let log = office.place.path("ombud-data/ombud.db-wal");
+    let length = || std::fs::metadata(&log).map_or(0, |data| data.len());
+    for written_bytes in [1 << 20, 2 << 20, 4 << 20] {
+        let (address, before) = (office.server.address.clone(), length());
+        let authorization = format!("Bearer {}", office.admin);
+        std::thread::scope(|scope| {
+            let uploading = scope.spawn(|| {
+                let headers = [
+                    ("authorization", authorization.as_str()),
+                    ("content-type", "text/csv"),
+                ];
+                // Cut short, mostly.
+                drop(call(&address, "POST", &path, &headers, &file));
+            });
+            while length() < before + written_bytes && !uploading.is_finished() {
+                std::thread::yield_now();
+            }
+            office.server.kill();
+        });
+        office.server = Server::start(&office.place, &[]);
+        let campaigns = office.get(&format!("/campaigns?{query}"))["campaigns"].clone();
+        let told = |campaign: &serde_json::Value| {
+            let counted = campaign["responded_at_least"].as_u64();
+            (campaign["state"] != "open", counted)
+        };
+        let told: Vec<_> = campaigns
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(told)
+            .collect();
+        assert!(
+            told.is_empty() || told == [(true, Some(CUT_OFF as u64))],
+            "{campaigns}"
+        );
+        if !told.is_empty() {
+            return;
+        }
+    }
+    let whole = office.stored(&query, &file);
+    assert_eq!(whole.status, 202, "nothing is in its way: {whole:?}");
 }
 
 #[test]

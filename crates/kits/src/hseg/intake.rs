@@ -1,4 +1,5 @@
-//! Takes in answers that were gathered elsewhere: a campaign of their own, sealed, closed at once, waiting to be processed.
+//! Takes in answers that were gathered elsewhere: a campaign of their own, sealed and closed, waiting to be processed. A file
+//! is there whole or not at all, whenever the process ends.
 //!
 //! What protects people in what is told is that campaigns are of different answers: of two that are equal but for a few, the
 //! difference tells those few. Survey tools export everything so far, every week, so that is looked for: at least a floor's
@@ -6,13 +7,13 @@
 //! uploads has the answers in clear and could disguise them; this is for those who do not mean to.
 
 use super::anonymity::Floor;
-use super::keep::campaign::{self, Campaign, Sealed, seal};
+use super::keep::campaign::{self, Campaign, File, Sealed, seal};
 use super::keep::organization;
-use super::keep::safe::Safe;
-use super::keep::shuffle;
+use super::keep::safe::{self, Safe};
+use super::keep::{self, shuffle};
 use super::process::CHUNK;
 use super::response::{DIMENSIONS, Response};
-use super::routes::campaigns::{make, start};
+use super::routes::campaigns::start;
 use super::survey::Rating;
 use ombud_api::time::now_us;
 use ombud_api::{Code, House, Refusal};
@@ -52,24 +53,32 @@ pub async fn take_in(
     let floor = organization::get(&house.store, tenant, organization)
         .await?
         .floor;
-    let new = new_ones(house, tenant, organization, &responses).await?;
+    // Only with other files: whoever uploads may learn what was uploaded. What people answered here by invitation nobody has
+    // as rows, and a refusal would tell whether somebody answered just so.
+    let campaigns = campaign::of(&house.store, tenant, organization).await?;
+    let files: Vec<Campaign> = campaigns.into_iter().filter(|it| it.invited == 0).collect();
+    let new = new_ones(house, tenant, &files, &responses).await?;
     if !floor.admits(new) {
         return Err(too_few(new, responses.len(), floor));
     }
-    let made = make(house, tenant, organization, name).await?;
-    let opened = campaign::open(&house.store, tenant, made.id, now_us()).await?;
-    let safe = opened.safe(&house.ledger, tenant)?;
+    let id = keep::random_id()?;
+    let master = house.ledger.master()?;
+    let wrapped_key = safe::fresh(master.as_ref(), tenant, id)?;
+    let safe = Safe::open(master.as_ref(), tenant, id, &wrapped_key)?;
     let sealing = tokio::task::spawn_blocking(move || seal_all(&safe, responses)).await;
     let sealed = sealing.map_err(|error| Refusal::internal(&error))??;
-    for chunk in sealed.chunks(10 * CHUNK) {
-        if !campaign::upload(&house.store, tenant, opened.id, chunk).await? {
-            return Err(Refusal::new(
-                Code::Conflict,
-                "the campaign takes no more responses",
-            ));
-        }
+    let file = File {
+        id,
+        organization,
+        name,
+        wrapped_key,
+        sealed: &sealed,
+    };
+    if !campaign::add_file(&house.store, tenant, file, files.len(), now_us()).await? {
+        let detail = "another file of this organization was uploaded at the same moment";
+        return Err(Refusal::new(Code::Conflict, detail).hint("repeat the call"));
     }
-    let closed = campaign::close_uploaded(&house.store, tenant, opened.id, now_us()).await?;
+    let closed = campaign::get(&house.store, tenant, id).await?;
     let job = start(house, tenant, principal, closed.clone()).await?;
     Ok(Taken {
         campaign: closed,
@@ -92,7 +101,7 @@ fn too_few(new: usize, came: usize, floor: Floor) -> Refusal {
 async fn new_ones(
     house: &House,
     tenant: &Tenant,
-    organization: RecordId,
+    files: &[Campaign],
     responses: &[Response],
 ) -> Result<usize, Refusal> {
     let mut mine = Answers::new();
@@ -100,11 +109,8 @@ async fn new_ones(
         *mine.entry(digest(response)).or_default() += 1;
     }
     let mut known = Answers::new();
-    // Only with other files: whoever uploads may learn what was uploaded. What people answered here by invitation nobody has
-    // as rows, and a refusal would tell whether somebody answered just so.
-    let campaigns = campaign::of(&house.store, tenant, organization).await?;
-    for campaign in campaigns.into_iter().filter(|it| it.invited == 0) {
-        for (answers, number) in those_of(house, tenant, &campaign, &mine).await? {
+    for campaign in files {
+        for (answers, number) in those_of(house, tenant, campaign, &mine).await? {
             let most = known.entry(answers).or_default();
             *most = number.max(*most);
         }

@@ -57,6 +57,16 @@ pub struct Sealed {
     pub bytes: Vec<u8>,
 }
 
+/// Responses that were gathered elsewhere, to become a campaign. Their order is to be one that chance chose.
+#[derive(Debug)]
+pub struct File<'a> {
+    pub id: RecordId,
+    pub organization: RecordId,
+    pub name: &'a str,
+    pub wrapped_key: Vec<u8>,
+    pub sealed: &'a [Sealed],
+}
+
 /// Adds a campaign as a draft.
 pub async fn add(
     store: &Store,
@@ -105,23 +115,6 @@ pub async fn open(store: &Store, tenant: &Tenant, id: RecordId, now_us: i64) -> 
     let campaign = get(store, tenant, id).await?;
     if changed == 0 {
         return Err(not_so(&campaign, "opened"));
-    }
-    Ok(campaign)
-}
-
-/// Ends a campaign that was filled from a file: its rows were put in a random order before they came here.
-pub async fn close_uploaded(
-    store: &Store,
-    tenant: &Tenant,
-    id: RecordId,
-    now_us: i64,
-) -> Result<Campaign> {
-    let sql = "update hseg_campaigns set state = 'closed', closed_us = $3 \
-        where tenant = $1 and id = $2 and state = 'open' and invited = 0";
-    let changed = store.execute(sql, cells![tenant, id, now_us]).await?;
-    let campaign = get(store, tenant, id).await?;
-    if changed == 0 {
-        return Err(not_so(&campaign, "closed"));
     }
     Ok(campaign)
 }
@@ -231,17 +224,51 @@ pub async fn respond(
     Ok(true)
 }
 
-/// Takes in many responses of an open campaign at once. Whether it is open.
-pub async fn upload(
+/// Adds a campaign of a file's responses, closed: all of it or nothing. Whether the organization still has as many files as
+/// the caller saw; with another one it has to be looked at anew what is new in this.
+pub async fn add_file(
     store: &Store,
     tenant: &Tenant,
-    campaign: RecordId,
-    sealed: &[Sealed],
+    file: File<'_>,
+    seen: usize,
+    now_us: i64,
 ) -> Result<bool> {
+    check_name("name", file.name)?;
+    let responded = file.sealed.len() as i64;
+    if responded > RESPONSES_MAX {
+        return Err(Error::TooMany {
+            what: "responses",
+            count_max: RESPONSES_MAX as usize,
+        });
+    }
     let mut transaction = store.begin().await?;
-    if !take(&mut transaction, tenant, campaign, sealed).await? {
+    // Whoever changes a row holds it until the end: of two files at once, one waits here and counts the other.
+    let sql = "update hseg_organizations set name = name where tenant = $1 and id = $2";
+    transaction
+        .execute(sql, cells![tenant, file.organization])
+        .await?;
+    let sql = "select count(*) as number from hseg_campaigns where tenant = $1 and organization = $2 and invited = 0";
+    let counted = transaction
+        .row(sql, cells![tenant, file.organization])
+        .await?;
+    let counted = counted.map_or(Ok(0), |row| row.whole("number"))?;
+    if counted != seen as i64 {
         return Ok(false);
     }
+    let sql = "insert into hseg_campaigns \
+        (tenant, id, organization, name, state, wrapped_key, invited, responded, created_us, opened_us, closed_us) \
+        values ($1, $2, $3, $4, 'closed', $5, 0, $6, $7, $7, $7)";
+    let values = cells![
+        tenant,
+        file.id,
+        file.organization,
+        file.name,
+        file.wrapped_key,
+        responded,
+        now_us
+    ];
+    transaction.execute(sql, values).await?;
+    insert(&mut transaction, tenant, file.id, file.sealed).await?;
     transaction.commit().await?;
     Ok(true)
 }
