@@ -57,6 +57,9 @@ pub const METRIC_NAMES: [&str; 32] = [
     "mean_log_likelihood",
 ];
 
+/// Every metric of a single class or label that a gate may limit.
+pub const CLASS_METRIC_NAMES: [&str; 5] = ["precision", "recall", "f1", "roc_auc", "pr_auc"];
+
 /// What was measured on some rows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Evaluation {

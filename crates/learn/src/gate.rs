@@ -5,7 +5,7 @@
 //! ever pass is a mistake in the recipe, told before anything is learned ([`misplaced`]).
 
 use crate::evaluation::Evaluation;
-use crate::recipe::{FairnessGate, Gates, MetricGate};
+use crate::recipe::{ClassGate, FairnessGate, Gates, MetricGate};
 use ombud_core::Task;
 use ombud_core::manifest::GateResult;
 
@@ -63,6 +63,15 @@ pub fn misplaced(gates: &Gates, task: Task, protected: &[String]) -> Option<Misp
             return of(gate.metric.clone(), why);
         }
     }
+    for ClassGate { class, gate } in &gates.classes {
+        let name = || format!("classes.{class}.{}", gate.metric);
+        if matches!(task, Task::Regression | Task::Clustering) {
+            return of(name(), format!("{task} has no classes to be told apart"));
+        }
+        if let Some(why) = out_of_range(gate) {
+            return of(name(), why);
+        }
+    }
     let fairness = gates
         .fairness
         .iter()
@@ -103,7 +112,7 @@ fn out_of_range(gate: &MetricGate) -> Option<String> {
     }
 }
 
-/// The results, in the recipe's order: samples, metrics, fairness.
+/// The results: samples, metrics, metrics of classes, fairness.
 pub fn judge(gates: &Gates, rows_fitted: u64, evaluation: &Evaluation) -> Vec<GateResult> {
     let samples = gates.samples_min.map(|min| GateResult {
         name: "min_samples".into(),
@@ -116,37 +125,70 @@ pub fn judge(gates: &Gates, rows_fitted: u64, evaluation: &Evaluation) -> Vec<Ga
         .metrics
         .iter()
         .map(|gate| judge_metric(gate, evaluation));
+    let classes = gates
+        .classes
+        .iter()
+        .map(|gate| judge_class(gate, evaluation));
     let fairness = gates
         .fairness
         .iter()
         .map(|gate| judge_fairness(gate, evaluation));
-    samples.into_iter().chain(metrics).chain(fairness).collect()
+    let results = samples.into_iter().chain(metrics).chain(classes);
+    results.chain(fairness).collect()
 }
 
 fn judge_metric(gate: &MetricGate, evaluation: &Evaluation) -> GateResult {
-    let limit = limit_text(gate.min, gate.max);
     match evaluation.metrics.get(&gate.metric) {
-        Some(metric) => GateResult {
-            name: gate.metric.clone(),
-            passed: gate.min.is_none_or(|min| metric.value >= min)
-                && gate.max.is_none_or(|max| metric.value <= max),
-            measured: Some(metric.value),
-            limit,
-            note: String::new(),
-        },
+        Some(metric) => limited(gate.metric.clone(), gate, metric.value),
         None => {
             let reason = evaluation.absent.get(&gate.metric);
             let note = reason.map_or("this task has no such metric".to_owned(), |reason| {
                 format!("not measured: {reason}")
             });
-            GateResult {
-                name: gate.metric.clone(),
-                passed: false,
-                measured: None,
-                limit,
-                note,
-            }
+            unmeasured(gate.metric.clone(), gate, note)
         }
+    }
+}
+
+fn judge_class(ClassGate { class, gate }: &ClassGate, evaluation: &Evaluation) -> GateResult {
+    let name = format!("classes.{class}.{}", gate.metric);
+    let Some(of) = evaluation.classes.iter().find(|of| of.name == *class) else {
+        let names = evaluation.classes.iter().map(|of| of.name.as_str());
+        let names: Vec<&str> = names.collect();
+        let note = format!(
+            "not measured: no class is called so; there are {}",
+            names.join(", ")
+        );
+        return unmeasured(name, gate, note);
+    };
+    match of.metrics.get(&gate.metric) {
+        Some(metric) => limited(name, gate, metric.value),
+        None => unmeasured(
+            name,
+            gate,
+            format!("not measured: {} rows are of it", of.rows),
+        ),
+    }
+}
+
+fn limited(name: String, gate: &MetricGate, measured: f64) -> GateResult {
+    GateResult {
+        name,
+        passed: gate.min.is_none_or(|min| measured >= min)
+            && gate.max.is_none_or(|max| measured <= max),
+        measured: Some(measured),
+        limit: limit_text(gate.min, gate.max),
+        note: String::new(),
+    }
+}
+
+fn unmeasured(name: String, gate: &MetricGate, note: String) -> GateResult {
+    GateResult {
+        name,
+        passed: false,
+        measured: None,
+        limit: limit_text(gate.min, gate.max),
+        note,
     }
 }
 
@@ -194,6 +236,7 @@ fn limit_text(min: Option<f64>, max: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluation::ClassEvaluation;
     use ombud_core::Metric;
 
     #[test]
@@ -248,7 +291,7 @@ mod tests {
                 metric: "equal_opportunity_difference".into(),
                 max: 0.1,
             }],
-            champion: None,
+            ..Gates::default()
         };
         let evaluation = Evaluation {
             metrics: [("accuracy".to_owned(), Metric::exact(0.81))].into(),
@@ -263,5 +306,46 @@ mod tests {
         let passed: Vec<bool> = results.iter().map(|result| result.passed).collect();
         assert_eq!(passed, [false, true, false, false]);
         assert!(results[2].note.contains("same class"));
+    }
+
+    #[test]
+    fn a_class_has_limits_of_its_own() {
+        let gate = |class: &str, metric: &str, min: f64| ClassGate {
+            class: class.into(),
+            gate: MetricGate {
+                metric: metric.into(),
+                min: Some(min),
+                max: None,
+            },
+        };
+        let gates = Gates {
+            classes: vec![
+                gate("crisis", "recall", 0.95),
+                gate("crisis", "recall", 0.98),
+                gate("crisis", "precision", 0.1),
+                gate("crises", "recall", 0.95),
+            ],
+            ..Gates::default()
+        };
+        let evaluation = Evaluation {
+            classes: vec![ClassEvaluation {
+                name: "crisis".into(),
+                rows: 50,
+                metrics: [("recall".to_owned(), Metric::exact(0.96))].into(),
+            }],
+            ..Evaluation::default()
+        };
+        let results = judge(&gates, 99, &evaluation);
+        let passed: Vec<bool> = results.iter().map(|result| result.passed).collect();
+        assert_eq!(passed, [true, false, false, false]);
+        assert_eq!(results[0].name, "classes.crisis.recall");
+        assert!(
+            results[3].note.ends_with("there are crisis"),
+            "{}",
+            results[3].note
+        );
+        let numbers = misplaced(&gates, Task::Regression, &[]).expect("no classes");
+        assert_eq!(numbers.gate, "classes.crisis.recall");
+        assert_eq!(misplaced(&gates, Task::Classification, &[]), None);
     }
 }

@@ -14,7 +14,7 @@ pub use algorithm::{
     Algorithm, ClusterParameters, ForestParameters, LinearParameters, LossKind, Strategy,
     TextParameters,
 };
-pub use gates::{ChampionGate, FairnessGate, Gates, MetricGate};
+pub use gates::{ChampionGate, ClassGate, FairnessGate, Gates, MetricGate};
 pub use reading::{Mistake, Seconds};
 pub use stages::StageSpec;
 pub use standing::{Drift, Errors, Latency, Performance, Retrain, Rollout, Watch};

@@ -4,7 +4,7 @@
 //! ([`mod@crate::gate`]); the champion's gate needs what is deployed and waits for a deployment.
 
 use super::reading::Section;
-use crate::evaluation::METRIC_NAMES;
+use crate::evaluation::{CLASS_METRIC_NAMES, METRIC_NAMES};
 use ombud_core::nearest::nearest;
 
 /// All gates.
@@ -14,6 +14,8 @@ pub struct Gates {
     pub samples_min: Option<u64>,
     /// Limits on metrics.
     pub metrics: Vec<MetricGate>,
+    /// Limits on metrics of single classes or labels.
+    pub classes: Vec<ClassGate>,
     /// Limits on differences between groups.
     pub fairness: Vec<FairnessGate>,
     /// The comparison with what serves today.
@@ -29,6 +31,15 @@ pub struct MetricGate {
     pub min: Option<f64>,
     /// Must be at most.
     pub max: Option<f64>,
+}
+
+/// A limit on a metric of one class against the rest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassGate {
+    /// The class or label.
+    pub class: String,
+    /// The limit.
+    pub gate: MetricGate,
 }
 
 /// A limit on a difference between the groups of a protected attribute.
@@ -65,15 +76,25 @@ pub(super) fn read(section: Section<'_>) -> Gates {
     let samples_min = section.whole(&["min_samples"], 1..=u64::MAX);
     let champion = section.section("champion").map(read_champion);
     let fairness = read_fairness_list(&section);
-    let mut metrics = Vec::new();
+    let classes = section.section("classes").map(read_classes);
+    let known = ["min_samples", "champion", "fairness", "classes"];
+    Gates {
+        samples_min,
+        metrics: read_metrics(&section, &METRIC_NAMES, &known),
+        classes: classes.unwrap_or_default(),
+        fairness,
+        champion,
+    }
+}
+
+/// What is left in a section, each a metric with its limits.
+fn read_metrics(section: &Section<'_>, metrics: &[&str], others: &[&str]) -> Vec<MetricGate> {
+    let mut gates = Vec::new();
     for (name, found) in section.rest() {
-        if !METRIC_NAMES.contains(&name.as_str()) {
-            let known = METRIC_NAMES
-                .iter()
-                .copied()
-                .chain(["min_samples", "champion", "fairness"]);
+        if !metrics.contains(&name.as_str()) {
+            let known = metrics.iter().chain(others).copied();
             let hint = nearest(&name, known).map(|near| format!("did you mean `{near}`?"));
-            let hint = hint.or_else(|| Some(format!("known metrics: {}", METRIC_NAMES.join(", "))));
+            let hint = hint.or_else(|| Some(format!("known metrics: {}", metrics.join(", "))));
             section.mistake(found.line, &name, "is not a known gate", hint);
             continue;
         }
@@ -93,14 +114,25 @@ pub(super) fn read(section: Section<'_>) -> Gates {
             ));
             section.mistake(found.line, &name, "has no limit", hint);
         }
-        metrics.push(gate);
+        gates.push(gate);
     }
-    Gates {
-        samples_min,
-        metrics,
-        fairness,
-        champion,
+    gates
+}
+
+/// `crisis = { recall = { min = 0.95 } }`; which classes there are, only the data tell.
+fn read_classes(section: Section<'_>) -> Vec<ClassGate> {
+    let mut gates = Vec::new();
+    for (class, found) in section.rest() {
+        let Some(limits) = section.as_section(&class, found) else {
+            continue;
+        };
+        let read = read_metrics(&limits, &CLASS_METRIC_NAMES, &[]);
+        gates.extend(read.into_iter().map(|gate| ClassGate {
+            class: class.clone(),
+            gate,
+        }));
     }
+    gates
 }
 
 fn read_champion(section: Section<'_>) -> ChampionGate {
