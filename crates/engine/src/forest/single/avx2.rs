@@ -1,14 +1,17 @@
 //! The passes over heaps in AVX2: shuffles find the bins of 32 questions, one comparison answers them.
 
 use std::arch::x86_64::{
-    __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_add_epi64,
+    __m256i, _mm_cvtsi32_si128, _mm_load_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_add_epi64,
     _mm256_and_si256, _mm256_cmpgt_epi8, _mm256_cvtepu8_epi64, _mm256_cvtepu16_epi64,
     _mm256_cvtepu32_epi64, _mm256_load_si256, _mm256_movemask_epi8, _mm256_or_si256,
-    _mm256_set1_epi64x, _mm256_setr_epi64x, _mm256_srlv_epi64, _mm256_store_si256,
-    _mm256_sub_epi64,
+    _mm256_set_m128i, _mm256_set1_epi64x, _mm256_setr_epi64x, _mm256_slli_epi64, _mm256_srlv_epi64,
+    _mm256_store_si256, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64,
 };
 
-use super::heaps::{Asked, HeapBins, LINE, Places, Rights, STRETCH_TREES, Vectors};
+use super::heaps::{
+    Asked, BOTTOM_LANES, BOTTOM_LEAVES_BITS, Bottom, HeapBins, LINE, Places, Rights, STRETCH_TREES,
+    Vectors,
+};
 use super::{run_walking, run_with_heaps};
 use crate::forest::batch::avx2::lookup;
 use crate::forest::bins::{Bin, Scalar};
@@ -73,19 +76,58 @@ impl<const TABLES: usize> Vectors for Shuffles<TABLES> {
             for first in (0..trees).step_by(LANES) {
                 let right = rights_of::<DEPTH>(rights, first);
                 let mut place = _mm256_set1_epi64x(1);
-                for _ in 0..DEPTH.min(6) {
+                for _ in 0..DEPTH {
                     place = step(place, right, place);
-                }
-                if DEPTH == 7 {
-                    let lower = rights.0.as_ptr().add(STRETCH_TREES + first);
-                    let bit = _mm256_sub_epi64(place, _mm256_set1_epi64x(LINE as i64));
-                    place = step(place, _mm256_load_si256(lower.cast()), bit);
                 }
                 let leaf = _mm256_add_epi64(place, base);
                 _mm256_store_si256(places.0.as_mut_ptr().add(first).cast(), leaf);
                 base = _mm256_add_epi64(base, next);
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn lower<S: Scalar>(&self, bottoms: &[Bottom<S>], trees: usize, places: &mut Places) {
+        assert!(trees <= STRETCH_TREES);
+        let start = bottoms.as_ptr();
+        // SAFETY: the caller's promise: each place up to the rounded number of trees is one of a bottom,
+        // whose questions are the first sixteen bytes.
+        unsafe {
+            let before = Bottom::<S>::LEAVES_BEFORE as i64 - BOTTOM_LANES as i64;
+            let before = _mm256_set1_epi64x(before);
+            for first in (0..trees).step_by(LANES) {
+                let ways = &places.0[first..first + LANES];
+                let even = asked_by_two(start, [ways[0], ways[2]]);
+                let odd = asked_by_two(start, [ways[1], ways[3]]);
+                let bins = lookup::<TABLES>(self.0, _mm256_unpacklo_epi64(even, odd));
+                let cuts = _mm256_unpackhi_epi64(even, odd);
+                let rights = !_mm256_movemask_epi8(_mm256_cmpgt_epi8(cuts, bins));
+                let rights = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(rights));
+                let mut place = _mm256_set1_epi64x(1);
+                for _ in 0..BOTTOM_LANES.ilog2() {
+                    place = step(place, rights, place);
+                }
+                let here = places.0.as_mut_ptr().add(first).cast();
+                let ways =
+                    _mm256_slli_epi64::<{ BOTTOM_LEAVES_BITS as i32 }>(_mm256_load_si256(here));
+                let leaf = _mm256_add_epi64(_mm256_add_epi64(ways, before), place);
+                _mm256_store_si256(here, leaf);
+            }
+        }
+    }
+}
+
+/// What two bottoms ask: slots and cuts of each side by side.
+///
+/// # Safety
+/// AVX2; each way is one of a bottom.
+#[inline(always)]
+unsafe fn asked_by_two<S>(start: *const Bottom<S>, [a, b]: [u64; 2]) -> __m256i {
+    // SAFETY: the caller's promise; bottoms are aligned, and their first sixteen bytes are slots and cuts.
+    unsafe {
+        let first = _mm_load_si128(start.add(a as usize).cast());
+        let second = _mm_load_si128(start.add(b as usize).cast());
+        _mm256_set_m128i(second, first)
     }
 }
 
@@ -109,15 +151,14 @@ unsafe fn step(place: __m256i, rights: __m256i, bit: __m256i) -> __m256i {
 #[inline(always)]
 unsafe fn rights_of<const DEPTH: u32>(rights: &Rights, first: usize) -> __m256i {
     let bytes = rights.0.as_ptr().cast::<u8>();
-    // SAFETY: the caller's promise; a tree has 2^depth bits, or 64 here where it has more.
+    // SAFETY: the caller's promise; a tree has 2^depth bits.
     unsafe {
         match DEPTH {
             3 => _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(
                 bytes.add(first).cast::<i32>().read_unaligned(),
             )),
             4 => _mm256_cvtepu16_epi64(_mm_loadl_epi64(bytes.add(2 * first).cast())),
-            5 => _mm256_cvtepu32_epi64(_mm_loadu_si128(bytes.add(4 * first).cast())),
-            _ => _mm256_load_si256(bytes.add(8 * first).cast()),
+            _ => _mm256_cvtepu32_epi64(_mm_loadu_si128(bytes.add(4 * first).cast())),
         }
     }
 }

@@ -1,14 +1,18 @@
 //! The passes over heaps in AVX-512: one shuffle finds the bins of 64 questions, one comparison answers them.
 
 use std::arch::x86_64::{
-    __m512i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_loadu_si256, _mm512_add_epi64,
-    _mm512_cmple_epi8_mask, _mm512_cvtepu8_epi64, _mm512_cvtepu16_epi64, _mm512_cvtepu32_epi64,
-    _mm512_load_si512, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi64,
-    _mm512_setr_epi64, _mm512_srlv_epi64, _mm512_store_si512, _mm512_sub_epi64,
-    _mm512_ternarylogic_epi64,
+    __m512i, _mm_cvtsi64_si128, _mm_load_si128, _mm_loadl_epi64, _mm_loadu_si128,
+    _mm256_loadu_si256, _mm512_add_epi64, _mm512_cmple_epi8_mask, _mm512_cvtepu8_epi64,
+    _mm512_cvtepu16_epi64, _mm512_cvtepu32_epi64, _mm512_inserti32x4, _mm512_load_si512,
+    _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi64, _mm512_setr_epi64,
+    _mm512_slli_epi64, _mm512_srlv_epi64, _mm512_store_si512, _mm512_ternarylogic_epi64,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _mm512_zextsi128_si512,
 };
 
-use super::heaps::{Asked, HeapBins, Heaps, LINE, Places, Rights, STRETCH_TREES, Vectors};
+use super::heaps::{
+    Asked, BOTTOM_LANES, BOTTOM_LEAVES_BITS, Bottom, HeapBins, Heaps, LINE, Places, Rights,
+    STRETCH_TREES, Vectors,
+};
 use super::run_with_heaps;
 use crate::forest::bins::{Bin, Scalar};
 use crate::forest::compiled::Trees;
@@ -42,6 +46,29 @@ struct OneTable(__m512i);
 /// Bins of up to 128 slots.
 struct TwoTables(__m512i, __m512i);
 
+/// Finds the bins of 64 slots.
+trait Tables {
+    /// # Safety
+    /// AVX-512 with shuffles of bytes.
+    unsafe fn bins(&self, slots: __m512i) -> __m512i;
+}
+
+impl Tables for OneTable {
+    #[inline(always)]
+    unsafe fn bins(&self, slots: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_permutexvar_epi8(slots, self.0) }
+    }
+}
+
+impl Tables for TwoTables {
+    #[inline(always)]
+    unsafe fn bins(&self, slots: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_permutex2var_epi8(self.0, slots, self.1) }
+    }
+}
+
 impl Vectors for OneTable {
     #[inline(always)]
     unsafe fn of(bins: &HeapBins) -> OneTable {
@@ -55,7 +82,7 @@ impl Vectors for OneTable {
         unsafe {
             let slots = _mm512_load_si512(asked.slots.as_ptr().cast());
             let cuts = _mm512_load_si512(asked.cuts.as_ptr().cast());
-            _mm512_cmple_epi8_mask(cuts, _mm512_permutexvar_epi8(slots, self.0))
+            _mm512_cmple_epi8_mask(cuts, self.bins(slots))
         }
     }
 
@@ -63,6 +90,12 @@ impl Vectors for OneTable {
     unsafe fn follow<const DEPTH: u32>(rights: &Rights, trees: usize, places: &mut Places) {
         // SAFETY: the caller's promise.
         unsafe { follow::<DEPTH>(rights, trees, places) }
+    }
+
+    #[inline(always)]
+    unsafe fn lower<S: Scalar>(&self, bottoms: &[Bottom<S>], trees: usize, places: &mut Places) {
+        // SAFETY: the caller's promise.
+        unsafe { lower(self, bottoms, trees, places) }
     }
 }
 
@@ -85,7 +118,7 @@ impl Vectors for TwoTables {
         unsafe {
             let slots = _mm512_load_si512(asked.slots.as_ptr().cast());
             let cuts = _mm512_load_si512(asked.cuts.as_ptr().cast());
-            _mm512_cmple_epi8_mask(cuts, _mm512_permutex2var_epi8(self.0, slots, self.1))
+            _mm512_cmple_epi8_mask(cuts, self.bins(slots))
         }
     }
 
@@ -93,6 +126,12 @@ impl Vectors for TwoTables {
     unsafe fn follow<const DEPTH: u32>(rights: &Rights, trees: usize, places: &mut Places) {
         // SAFETY: the caller's promise.
         unsafe { follow::<DEPTH>(rights, trees, places) }
+    }
+
+    #[inline(always)]
+    unsafe fn lower<S: Scalar>(&self, bottoms: &[Bottom<S>], trees: usize, places: &mut Places) {
+        // SAFETY: the caller's promise.
+        unsafe { lower(self, bottoms, trees, places) }
     }
 }
 
@@ -120,18 +159,69 @@ unsafe fn follow<const DEPTH: u32>(rights: &Rights, trees: usize, places: &mut P
         for first in (0..trees).step_by(LANES) {
             let right = rights_of::<DEPTH>(rights, first);
             let mut place = one;
-            for _ in 0..DEPTH.min(6) {
+            for _ in 0..DEPTH {
                 place = step(place, right, place);
-            }
-            if DEPTH == 7 {
-                let lower = _mm512_load_si512(rights.0.as_ptr().add(STRETCH_TREES + first).cast());
-                let bit = _mm512_sub_epi64(place, _mm512_set1_epi64(LINE as i64));
-                place = step(place, lower, bit);
             }
             let leaf = _mm512_add_epi64(place, base);
             _mm512_store_si512(places.0.as_mut_ptr().add(first).cast(), leaf);
             base = _mm512_add_epi64(base, next);
         }
+    }
+}
+
+/// Asks the bottoms of eight trees at once, and follows their bits.
+///
+/// # Safety
+/// As [`Vectors::lower`].
+#[inline(always)]
+unsafe fn lower<S: Scalar, T: Tables>(
+    tables: &T,
+    bottoms: &[Bottom<S>],
+    trees: usize,
+    places: &mut Places,
+) {
+    assert!(trees <= STRETCH_TREES);
+    let start = bottoms.as_ptr();
+    // SAFETY: the caller's promise: each place up to the rounded number of trees is one of a bottom, whose
+    // questions are the first sixteen bytes.
+    unsafe {
+        let one = _mm512_set1_epi64(1);
+        let before = Bottom::<S>::LEAVES_BEFORE as i64 - BOTTOM_LANES as i64;
+        let before = _mm512_set1_epi64(before);
+        for first in (0..trees).step_by(LANES) {
+            let ways = &places.0[first..first + LANES];
+            let even = asked_by_four(start, [ways[0], ways[2], ways[4], ways[6]]);
+            let odd = asked_by_four(start, [ways[1], ways[3], ways[5], ways[7]]);
+            let slots = _mm512_unpacklo_epi64(even, odd);
+            let cuts = _mm512_unpackhi_epi64(even, odd);
+            let rights = _mm512_cmple_epi8_mask(cuts, tables.bins(slots));
+            let rights = _mm512_cvtepu8_epi64(_mm_cvtsi64_si128(rights.cast_signed()));
+            let mut place = one;
+            for _ in 0..BOTTOM_LANES.ilog2() {
+                place = step(place, rights, place);
+            }
+            let here = places.0.as_mut_ptr().add(first).cast();
+            let ways = _mm512_load_si512(here);
+            let ways = _mm512_slli_epi64::<BOTTOM_LEAVES_BITS>(ways);
+            let leaf = _mm512_add_epi64(_mm512_add_epi64(ways, before), place);
+            _mm512_store_si512(here, leaf);
+        }
+    }
+}
+
+/// What four bottoms ask: slots and cuts of each side by side.
+///
+/// # Safety
+/// AVX-512; each way is one of a bottom.
+#[inline(always)]
+unsafe fn asked_by_four<S>(start: *const Bottom<S>, ways: [u64; 4]) -> __m512i {
+    // SAFETY: the caller's promise; bottoms are aligned, and their first sixteen bytes are slots and cuts.
+    unsafe {
+        let [a, b, c, d] = ways;
+        let one = _mm512_zextsi128_si512(_mm_load_si128(start.add(a as usize).cast()));
+        let two = _mm512_inserti32x4::<1>(one, _mm_load_si128(start.add(b as usize).cast()));
+        let three = _mm512_inserti32x4::<2>(two, _mm_load_si128(start.add(c as usize).cast()));
+        _mm512_inserti32x4::<3>(three, _mm_load_si128(start.add(d as usize).cast()))
     }
 }
 
@@ -158,13 +248,12 @@ unsafe fn step(place: __m512i, rights: __m512i, bit: __m512i) -> __m512i {
 #[inline(always)]
 unsafe fn rights_of<const DEPTH: u32>(rights: &Rights, first: usize) -> __m512i {
     let bytes = rights.0.as_ptr().cast::<u8>();
-    // SAFETY: the caller's promise; a tree has 2^depth bits, or 64 here where it has more.
+    // SAFETY: the caller's promise; a tree has 2^depth bits.
     unsafe {
         match DEPTH {
             3 => _mm512_cvtepu8_epi64(_mm_loadl_epi64(bytes.add(first).cast())),
             4 => _mm512_cvtepu16_epi64(_mm_loadu_si128(bytes.add(2 * first).cast())),
-            5 => _mm512_cvtepu32_epi64(_mm256_loadu_si256(bytes.add(4 * first).cast())),
-            _ => _mm512_load_si512(bytes.add(8 * first).cast()),
+            _ => _mm512_cvtepu32_epi64(_mm256_loadu_si256(bytes.add(4 * first).cast())),
         }
     }
 }
