@@ -19,7 +19,7 @@ pub const OUTPUTS_MAX: usize = 1 << 16;
 
 const FORMAT: &str = "linear";
 /// Outputs summed side by side in registers; a multiple of every vector width.
-const LANES: usize = 32;
+const LANES: usize = 16;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Linear {
@@ -195,15 +195,10 @@ impl Linear {
         let terms = row
             .iter()
             .map(|(index, value)| (offset + index as usize, value));
+        let terms = terms.map(|(index, value)| (index, f64::from(value)));
         match &self.weights {
             Weights::Single(weights) => add(weights, terms, margins),
-            Weights::Double(weights) => {
-                add(
-                    weights,
-                    terms.map(|(index, value)| (index, f64::from(value))),
-                    margins,
-                );
-            }
+            Weights::Double(weights) => add(weights, terms, margins),
         }
         Ok(())
     }
@@ -224,13 +219,7 @@ impl Linear {
             .enumerate()
             .map(|(index, &value)| (offset + index, value));
         match &self.weights {
-            Weights::Single(weights) => {
-                add(
-                    weights,
-                    terms.map(|(index, value)| (index, value as f32)),
-                    margins,
-                );
-            }
+            Weights::Single(weights) => add(weights, terms, margins),
             Weights::Double(weights) => add(weights, terms, margins),
         }
         Ok(())
@@ -383,54 +372,49 @@ pub fn logistic(margin: f64) -> f64 {
     }
 }
 
-/// A number that weights are made of.
-trait Real: Copy + Default + std::ops::Mul<Output = Self> + std::ops::AddAssign + Into<f64> {}
-
-impl Real for f32 {}
-impl Real for f64 {}
-
 /// Adds value × weights to every margin. Outputs are taken by blocks of [`LANES`], so that a block's
-/// sums stay in registers while the row's features pass by.
-fn add<R: Real>(
-    weights: &[R],
-    terms: impl Iterator<Item = (usize, R)> + Clone,
+/// sums stay in registers while the row's features pass by. Whatever weights are kept as, sums are
+/// double: single ones depend on the order of the features by more than a steep calibration forgives.
+fn add<W: Copy + Into<f64>>(
+    weights: &[W],
+    terms: impl Iterator<Item = (usize, f64)> + Clone,
     margins: &mut [f64],
 ) {
     let outputs = margins.len();
     if outputs == 1 {
-        let mut sum = R::default();
-        terms.for_each(|(feature, value)| sum += weights[feature] * value);
-        margins[0] += sum.into();
+        let mut sum = 0.0;
+        terms.for_each(|(feature, value)| sum += weights[feature].into() * value);
+        margins[0] += sum;
         return;
     }
     let (blocks, rest) = margins.as_chunks_mut::<LANES>();
     let rest_start = blocks.len() * LANES;
     for (block, margins) in blocks.iter_mut().enumerate() {
-        let mut sums = [R::default(); LANES];
+        let mut sums = [0.0; LANES];
         for (feature, value) in terms.clone() {
             let start = feature * outputs + block * LANES;
             if let Some(weights) = weights[start..].first_chunk::<LANES>() {
                 for (sum, &weight) in sums.iter_mut().zip(weights) {
-                    *sum += weight * value;
+                    *sum += weight.into() * value;
                 }
             }
         }
         margins
             .iter_mut()
             .zip(sums)
-            .for_each(|(margin, sum)| *margin += sum.into());
+            .for_each(|(margin, sum)| *margin += sum);
     }
-    let mut sums = [R::default(); LANES];
+    let mut sums = [0.0; LANES];
     for (feature, value) in terms {
         let start = feature * outputs + rest_start;
         let weights = &weights[start..start + rest.len()];
         for (sum, &weight) in sums.iter_mut().zip(weights) {
-            *sum += weight * value;
+            *sum += weight.into() * value;
         }
     }
     rest.iter_mut()
         .zip(sums)
-        .for_each(|(margin, sum)| *margin += sum.into());
+        .for_each(|(margin, sum)| *margin += sum);
 }
 
 #[cfg(test)]

@@ -126,6 +126,17 @@ pub fn for_each(keep: Keep<'_>) -> Result<(), Failure> {
     segments(keep, &schema, &parts, &mut random)
 }
 
+/// A staircase: each step rises within a millionth, where the last digit of a sum decides.
+fn steep() -> Curve {
+    let corner = |at: usize| (at / 2) as f64 / 400.0 + (at % 2) as f64 * 1e-6;
+    Curve {
+        at: (0..800_usize).map(corner).collect(),
+        value: (0..800_usize)
+            .map(|at| at.div_ceil(2) as f64 / 400.0)
+            .collect(),
+    }
+}
+
 fn schema() -> Result<Schema, Failure> {
     let texts = |values: &[&str]| values.iter().map(ToString::to_string).collect();
     let kinds = [
@@ -351,16 +362,6 @@ fn forests(
         value: (0..knots)
             .map(|at| (at as f64 / knots as f64).powi(2))
             .collect(),
-    };
-    // A staircase: each step rises within a millionth, where the last digit of a sum decides.
-    let steep = || {
-        let corner = |at: usize| (at / 2) as f64 / 400.0 + (at % 2) as f64 * 1e-6;
-        Curve {
-            at: (0..800_usize).map(corner).collect(),
-            value: (0..800_usize)
-                .map(|at| at.div_ceil(2) as f64 / 400.0)
-                .collect(),
-        }
     };
     let logistic = Link::Logistic { scale: 1.0 };
     let line = |slope: f64, intercept: f64| Line { slope, intercept };
@@ -770,6 +771,15 @@ fn linears(
             classes(3),
         ),
         ("linear_labels", all("both"), 58, 2, Logistic, false, labels),
+        (
+            "linear_all_isotonic",
+            all("both"),
+            58,
+            1,
+            Logistic,
+            true,
+            classes(2),
+        ),
     ];
     for (name, blocks, columns, outputs, link, is_exclusive, named) in cases {
         let weights = random.normals(columns * outputs, 1.0);
@@ -782,11 +792,17 @@ fn linears(
             linear: &linear,
             is_exclusive,
         };
+        let mut answering = Answering::default();
+        if name.ends_with("isotonic") {
+            let curves = vec![steep()];
+            let method = Method::Isotonic { curves };
+            answering.calibrator = Some(Calibrator::new(Classes::Exclusive, method)?);
+        }
         let case = Case {
             name,
             body,
             blocks,
-            answering: Answering::default(),
+            answering,
             outputs: named,
         };
         make(keep, schema, parts, random, case)?;

@@ -186,9 +186,14 @@ impl Builder {
         self.constant(doubles_tensor(shape, raw))
     }
 
-    pub fn floats(&mut self, shape: &[usize], values: &[f32]) -> Port {
-        let raw: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.constant(tensor(data_type::FLOAT, shape, raw))
+    /// The same doubles in half the bytes, where single precision holds them all.
+    pub fn exact(&mut self, shape: &[usize], values: &[f64]) -> Port {
+        if values.iter().any(|&x| f64::from(x as f32) != x) {
+            return self.doubles(shape, values);
+        }
+        let raw = values.iter().flat_map(|&x| (x as f32).to_le_bytes());
+        let single = self.constant(tensor(data_type::FLOAT, shape, raw.collect()));
+        self.cast(&single, data_type::DOUBLE)
     }
 
     pub fn ints(&mut self, values: &[i64]) -> Port {

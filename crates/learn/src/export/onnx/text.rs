@@ -18,7 +18,7 @@ use super::{ExportError, Source, contradiction, letters};
 /// The locale whose lower case onnxruntime asks the C library for; every glibc has it, `en_US` only some.
 const LOCALE: &str = "C.UTF-8";
 /// Smaller than the length of any document that holds a term.
-const LENGTH_MIN: f32 = 1e-30;
+const LENGTH_MIN: f64 = 1e-30;
 /// More than the tokens of any document: what is added to the place of a stop word to sort it last.
 const PLACES_MAX: i64 = 1 << 40;
 
@@ -67,13 +67,11 @@ pub(super) fn margins(
     for (unit, fitted) in vectorizer.parts() {
         let rows = features(builder, &lowered, options, unit, fitted)?;
         let terms = fitted.terms.features();
-        let weights = (offset..offset + terms).flat_map(|term| {
-            (0..linear.outputs()).map(move |output| linear.weight(term, output) as f32)
-        });
-        let weights: Vec<f32> = weights.collect();
-        let weights = builder.floats(&[terms, linear.outputs()], &weights);
+        let weights = (offset..offset + terms)
+            .flat_map(|term| (0..linear.outputs()).map(move |output| linear.weight(term, output)));
+        let weights: Vec<f64> = weights.collect();
+        let weights = builder.exact(&[terms, linear.outputs()], &weights);
         let part = builder.op("MatMul", &[&rows, &weights]);
-        let part = builder.cast(&part, data_type::DOUBLE);
         sum = Some(match sum {
             Some(sum) => builder.op("Add", &[&sum, &part]),
             None => part,
@@ -94,7 +92,7 @@ fn lower(builder: &mut Builder, text: &Port) -> Port {
     builder.op_with("StringNormalizer", &[&flat], settings)
 }
 
-/// A row of features a text, in single precision.
+/// A row of features a text: doubles of what single precision keeps, as here.
 fn features(
     builder: &mut Builder,
     lowered: &Port,
@@ -282,27 +280,28 @@ fn counts(
 }
 
 fn weighed(builder: &mut Builder, options: &TextOptions, fitted: &Fitted, counts: &Port) -> Port {
+    let counts = builder.cast(counts, data_type::DOUBLE);
     let mut rows = counts.clone();
     if options.sublinear {
-        let one = builder.floats(&[], &[1.0]);
-        let raised = builder.op("Max", &[counts, &one]);
+        let one = builder.number(1.0);
+        let raised = builder.op("Max", &[&counts, &one]);
         let log = builder.op("Log", &[&raised]);
         let size = builder.op("Add", &[&log, &one]);
-        let is_there = builder.op("Min", &[counts, &one]);
+        let is_there = builder.op("Min", &[&counts, &one]);
         rows = builder.op("Mul", &[&size, &is_there]);
     }
     if let Some(idf) = &fitted.idf {
-        let idf: Vec<f32> = idf.iter().map(|&x| x as f32).collect();
-        let idf = builder.floats(&[1, idf.len()], &idf);
+        let idf = builder.doubles(&[1, idf.len()], idf);
         rows = builder.op("Mul", &[&rows, &idf]);
     }
     if options.normalize {
         let length = builder.reduce("ReduceL2", &rows);
-        let least = builder.floats(&[], &[LENGTH_MIN]);
+        let least = builder.number(LENGTH_MIN);
         let length = builder.op("Max", &[&length, &least]);
         rows = builder.op("Div", &[&rows, &length]);
     }
-    rows
+    let rows = builder.cast(&rows, data_type::FLOAT);
+    builder.cast(&rows, data_type::DOUBLE)
 }
 
 /// Letters, numbers and the underscore, as ranges.
