@@ -13,6 +13,8 @@ use std::fmt::Write;
 const STYLE: &str = include_str!("page/report.css");
 /// The width that drawings are made for; a page scales them.
 const WIDTH: f64 = 720.0;
+/// Where bars begin behind the categories' names, on small screens too.
+const BARS_X: f64 = 300.0;
 /// Colours of tiers, worst first.
 const TIER_COLOURS: [&str; 5] = [
     "var(--t1)",
@@ -226,7 +228,7 @@ fn categories(view: &DashboardView) -> String {
         return String::new();
     };
     let height = Category::ALL.len() as f64 * 42.0 + 24.0;
-    let at = |score: f64| 270.0 + (score - 1.0) / 3.0 * (WIDTH - 320.0);
+    let at = |score: f64| BARS_X + (score - 1.0) / 3.0 * (WIDTH - BARS_X - 50.0);
     let mut html = format!(
         "<section><h2>Six categories</h2><p class=\"soft\">1 to 4, 4 is healthiest. The upright line is the middle of the other {} organizations here, where there are at least two.</p><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Category scores\">",
         escaped(&view.organization.domain)
@@ -236,17 +238,17 @@ fn categories(view: &DashboardView) -> String {
         let key = category.number().to_string();
         let _ = write!(
             html,
-            "<text x=\"0\" y=\"{:.0}\">{}</text><rect x=\"270\" y=\"{y}\" width=\"{:.1}\" height=\"24\" rx=\"3\" fill=\"var(--tint)\"/>",
+            "<text x=\"0\" y=\"{:.0}\">{}</text><rect x=\"{BARS_X}\" y=\"{y}\" width=\"{:.1}\" height=\"24\" rx=\"3\" fill=\"var(--tint)\"/>",
             y + 17.0,
             escaped(category.title()),
-            at(4.0) - 270.0
+            at(4.0) - BARS_X
         );
         if let Some(score) = group.category_scores.get(&key).copied().flatten() {
             let colour = TIER_COLOURS[step(score) - 1];
             let _ = write!(
                 html,
-                "<rect x=\"270\" y=\"{y}\" width=\"{:.1}\" height=\"24\" rx=\"3\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{:.0}\">{score}</text>",
-                at(score) - 270.0,
+                "<rect x=\"{BARS_X}\" y=\"{y}\" width=\"{:.1}\" height=\"24\" rx=\"3\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{:.0}\">{score}</text>",
+                at(score) - BARS_X,
                 at(4.0) + 8.0,
                 y + 17.0
             );

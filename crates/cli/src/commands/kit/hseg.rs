@@ -49,13 +49,13 @@ Examples:
   ombud kit hseg generate --phrases reserved --out unseen-wording.parquet")]
 pub struct GenerateArguments {
     /// How many responses
-    #[arg(long, value_name = "N", default_value_t = generate::RECORDS)]
+    #[arg(long, value_name = "N", default_value_t = generate::RECORDS, value_parser = clap::value_parser!(u64).range(1..))]
     pub records: u64,
     /// Which world
     #[arg(long, value_name = "SEED", default_value_t = 7)]
     pub seed: u64,
     /// How many organizations answer
-    #[arg(long, value_name = "N", default_value_t = generate::ORGANIZATIONS)]
+    #[arg(long, value_name = "N", default_value_t = generate::ORGANIZATIONS, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub organizations: usize,
     /// Which phrases the open answers are written from
     #[arg(long, value_name = "WHICH", default_value = "common")]

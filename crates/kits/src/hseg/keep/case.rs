@@ -45,7 +45,9 @@ pub struct NewCase {
 pub async fn open(store: &Store, tenant: &Tenant, case: NewCase, now_us: i64) -> Result<RecordId> {
     let id = super::random_id()?;
     let opened = hour_of(now_us);
-    let due = opened.saturating_add(case.hours.saturating_mul(super::HOUR_US));
+    // Counted from the hour's end, so that nobody has less time than was promised.
+    let hours = case.hours.saturating_add(1);
+    let due = opened.saturating_add(hours.saturating_mul(super::HOUR_US));
     let bytes = |id: Option<RecordId>| {
         ombud_store::guest::Value::Bytes(id.map(|id| id.as_bytes().to_vec()))
     };
