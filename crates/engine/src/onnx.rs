@@ -235,8 +235,10 @@ impl OnnxModel {
         }
         match &self.body {
             Body::Graph(graph) => {
+                let rows = inputs.iter().filter_map(|tensor| tensor.shape().first());
+                let budget = Budget::of_rows(rows.copied().max().unwrap_or(1));
                 let values = inputs.iter().cloned().map(Value::Tensor).collect();
-                graph.run(values, &Budget::default())
+                graph.run(values, &budget)
             }
             #[cfg(feature = "neural-onnx")]
             Body::Net(net) => net.run(inputs),

@@ -9,8 +9,13 @@ use super::tensor::Fault;
 
 /// Most elements that all operators of a run may build: one gibibyte of doubles.
 const ELEMENTS_MAX: u64 = 1 << 27;
+/// And for each of its rows. A graph is tried on a row at a time before it is taken in, so that one that asks for too much is
+/// refused within seconds.
+const ROW_ELEMENTS_MAX: u64 = 1 << 24;
 /// Most steps of arithmetic in a run: some tens of seconds.
 const STEPS_MAX: u64 = 1 << 35;
+/// And for each of its rows.
+const ROW_STEPS_MAX: u64 = 1 << 32;
 
 /// What is left.
 #[derive(Debug)]
@@ -19,16 +24,17 @@ pub(super) struct Budget {
     steps: Cell<u64>,
 }
 
-impl Default for Budget {
-    fn default() -> Self {
+impl Budget {
+    /// What so many rows may cost together.
+    pub(super) fn of_rows(rows: usize) -> Self {
+        let rows = rows.max(1) as u64;
+        let most = |a_row: u64, in_all: u64| Cell::new(rows.saturating_mul(a_row).min(in_all));
         Budget {
-            elements: Cell::new(ELEMENTS_MAX),
-            steps: Cell::new(STEPS_MAX),
+            elements: most(ROW_ELEMENTS_MAX, ELEMENTS_MAX),
+            steps: most(ROW_STEPS_MAX, STEPS_MAX),
         }
     }
-}
 
-impl Budget {
     /// A budget of one's own.
     #[cfg(test)]
     pub(super) fn of(elements: u64, steps: u64) -> Self {
@@ -43,7 +49,7 @@ impl Budget {
         spend(
             &self.elements,
             elements,
-            "the run builds more than the 2^27 elements allowed",
+            "the run builds more elements than are allowed: 2^24 a row, 2^27 in all",
         )
     }
 
@@ -52,7 +58,7 @@ impl Budget {
         spend(
             &self.steps,
             steps,
-            "the run takes more than the 2^35 steps allowed",
+            "the run takes more steps than are allowed: 2^32 a row, 2^35 in all",
         )
     }
 }

@@ -12,10 +12,12 @@ use crate::failure::Failure;
 use crate::progress::Shown;
 use crate::settings::{self, Settings};
 use client::Server;
-use serde_json::json;
+use ombud_core::{ModelName, Version};
+use ombud_store::tracking::listing::Stage;
+use serde_json::{Value, json};
 
 /// What came over.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(super) struct Counts {
     pub experiments: u64,
     pub runs: u64,
@@ -28,6 +30,16 @@ pub(super) struct Counts {
     pub versions: u64,
     pub deployable: u64,
     pub files: u64,
+    /// Versions that can be deployed here and are in a stage there. What serves is decided here, by gates, so none is moved.
+    pub staged: Vec<Staged>,
+}
+
+/// A version in a stage of the other server.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub model: ModelName,
+    pub version: Version,
+    pub stage: Stage,
 }
 
 /// Takes everything over.
@@ -50,6 +62,7 @@ pub fn run(uri: &str, settings: &Settings, console: &Console) -> Result<Outcome,
             "experiments": counts.experiments, "runs": counts.runs, "known": counts.known, "running": counts.running,
             "metrics": counts.metrics, "models": counts.models, "versions": counts.versions,
             "deployable": counts.deployable, "files": counts.files,
+            "staged": counts.staged.iter().map(staged_json).collect::<Vec<_>>(),
         }))?;
     } else {
         console.print(&format!(
@@ -64,6 +77,24 @@ pub fn run(uri: &str, settings: &Settings, console: &Console) -> Result<Outcome,
             counts.versions,
             counts.deployable
         ))?;
+        for staged in &counts.staged {
+            let (model, version) = (&staged.model, staged.version);
+            let (stage, environment) = (staged.stage.as_str(), environment_of(staged.stage));
+            console.print(&format!(
+                "  in {stage} there: `ombud deploy {model} {version} --env {environment}` puts it to work here"
+            ))?;
+        }
     }
     Ok(Outcome::Done)
+}
+
+fn staged_json(staged: &Staged) -> Value {
+    json!({ "model": staged.model, "version": staged.version, "stage": staged.stage.as_str() })
+}
+
+fn environment_of(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Production => "production",
+        _ => "staging",
+    }
 }

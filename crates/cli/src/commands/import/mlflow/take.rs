@@ -1,7 +1,7 @@
 //! One thing after another, each told in a way that telling it twice does no harm.
 
-use super::Counts;
 use super::client::Server;
+use super::{Counts, Staged};
 use crate::failure::Failure;
 use crate::progress::is_stopped;
 use crate::settings;
@@ -12,7 +12,7 @@ use ombud_learn::progress::Progress;
 use ombud_ops::adopt::Adoption;
 use ombud_store::FilePath;
 use ombud_store::tracking::experiment::{HERE, NewExperiment};
-use ombud_store::tracking::listing::{NewListedVersion, Stage};
+use ombud_store::tracking::listing::{ListedVersion, NewListedVersion, Stage};
 use ombud_store::tracking::logged_model::{NewLoggedModel, path_here};
 use ombud_store::tracking::metric::{ModelPoint, number_in};
 use ombud_store::tracking::run::{DatasetInput, NewRun, Output, Run, RunChange};
@@ -412,7 +412,9 @@ impl Taking<'_> {
         let Some(number) = version_of(&there["version"]) else {
             return Ok(());
         };
-        if store.listed_version(tenant, model, number).await.is_ok() {
+        let stage = Stage::parse(&text(there, "current_stage"));
+        if let Ok(known) = store.listed_version(tenant, model, number).await {
+            self.tell_stage(model, &known, stage);
             return Ok(());
         }
         let source = self.source(&text(there, "source"));
@@ -453,12 +455,27 @@ impl Taking<'_> {
         let listed = store.listed_version(tenant, model, version).await?;
         if listed.has_bundle {
             self.counts.deployable += 1;
-        } else if let Some(stage) = Stage::parse(&text(there, "current_stage")) {
+            self.tell_stage(model, &listed, stage);
+        } else if let Some(stage) = stage {
             store
                 .note_stage(tenant, model, version, stage, false, now_us())
                 .await?;
         }
         Ok(())
+    }
+
+    /// Keeps for the end what serves there and could serve here.
+    fn tell_stage(&mut self, model: &ModelName, listed: &ListedVersion, stage: Option<Stage>) {
+        let Some(stage @ (Stage::Staging | Stage::Production)) = stage else {
+            return;
+        };
+        if listed.has_bundle && listed.stage != stage {
+            self.counts.staged.push(Staged {
+                model: model.clone(),
+                version: listed.version,
+                stage,
+            });
+        }
     }
 
     /// A source as it is called here: files that moved have another address.
