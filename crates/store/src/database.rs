@@ -12,7 +12,7 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Postgres, Row as _, SqlSafeStr, Sqlite};
+use sqlx::{ConnectOptions as _, Connection as _, Postgres, Row as _, SqlSafeStr, Sqlite};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -76,6 +76,9 @@ impl Database {
         let pool = || SqlitePoolOptions::new().acquire_timeout(POOL_WAIT.max(BUSY_WAIT));
         let writing = pool()
             .max_connections(1)
+            // When a disk is full or fails, SQLite rolls back by itself; the connection's own count of open
+            // transactions is off by one then, and no further one could begin on it.
+            .before_acquire(|link, _| Box::pin(async { Ok(!link.is_in_transaction()) }))
             .connect_with(options.clone())
             .await?;
         let reading = pool()
@@ -93,7 +96,7 @@ impl Database {
         // A pool would only say that nobody answered in time, and not why.
         let first = tokio::time::timeout(POOL_WAIT, options.connect()).await;
         if let Ok(connected) = first {
-            sqlx::Connection::close(connected?).await?;
+            connected?.close().await?;
         }
         let pool = PgPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS_MAX)
@@ -163,7 +166,7 @@ impl Database {
         for statement in statements {
             sqlx::raw_sql(*statement).execute(&mut connection).await?;
         }
-        Ok(sqlx::Connection::close(connection).await?)
+        Ok(connection.close().await?)
     }
 
     /// Finishes what runs and closes every connection.

@@ -16,5 +16,6 @@ macro_rules! promises {
 }
 
 mod house;
+mod rolled_back;
 mod servers;
 mod suite;
