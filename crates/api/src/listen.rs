@@ -7,16 +7,20 @@
 pub mod tls;
 
 mod patient;
+mod unread;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
+use hyper::Version;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use patient::Patient;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +29,8 @@ use tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tower::ServiceExt;
+use tower::Service;
+use unread::Answers;
 
 /// The largest head of a request.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -181,14 +186,28 @@ async fn connection<S>(
         .keep_alive_timeout(patience.head)
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .max_concurrent_streams(STREAMS_MAX);
-    let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+    let answers = Answers::default();
+    let watched = answers.clone();
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        let (mut router, answers) = (router.clone(), watched.clone());
+        // Over HTTP/1 an answer is unread when a write does not move.
+        let is_watched = request.version() == Version::HTTP_2;
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.map(axum::body::Body::new)
+        async move {
+            let response = router.call(request.map(Body::new)).await?;
+            Ok::<_, Infallible>(match is_watched {
+                true => response.map(|body| answers.watch(body)),
+                false => response,
+            })
+        }
     });
     let io = TokioIo::new(Patient::new(stream, patience.head, patience.write));
-    let serving = builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service));
-    // How a connection ended is the client's business; a request that failed has told already.
-    let _ = watcher.watch(serving.into_owned()).await;
+    let serving = builder.serve_connection_with_upgrades(io, service);
+    tokio::select! {
+        // How a connection ended is the client's business; a request that failed has told already.
+        _ = watcher.watch(serving.into_owned()) => {}
+        () = answers.unread(patience.write) => {}
+    }
 }
 
 async fn pause_after(error: &io::Error) {
