@@ -74,7 +74,7 @@ pub async fn let_in(
     }
     match house
         .limits
-        .take(class_of(&parts.method, access), &caller.principal, 1)
+        .take(class_of(&parts.method, access), &caller.principal)
         .await
     {
         Ok(None) => {}

@@ -24,9 +24,12 @@ use ombud_store::{Depot, Store};
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
+/// How long whoever is turned away waits for that to be on record.
+const REFUSAL_WAIT: Duration = Duration::from_secs(2);
 /// How long a ledger that failed is told to be unwell.
 const FAILURE_REMEMBERED_US: i64 = 10_000_000;
 
@@ -85,14 +88,20 @@ pub struct Noted(Arc<Notes>);
 
 #[derive(Debug, Default)]
 struct Notes {
-    allowance: OnceLock<Allowance>,
+    /// What was told last: a batch pays at the door and for its rows.
+    allowance: Mutex<Option<Allowance>>,
     caller: OnceLock<Arc<Caller>>,
 }
 
 impl Noted {
     /// What the answer's headers should say.
-    pub fn allowance(&self) -> Option<&Allowance> {
-        self.0.allowance.get()
+    pub fn allowance(&self) -> Option<Allowance> {
+        *self.allowance_noted()
+    }
+
+    fn allowance_noted(&self) -> MutexGuard<'_, Option<Allowance>> {
+        let noted = self.0.allowance.lock();
+        noted.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who it was, once that is known.
@@ -172,11 +181,17 @@ impl House {
             return;
         }
         let detail = serde_json::json!({ "code": code.name(), "route": route });
-        let principal = caller.map(|caller| &*caller.principal);
-        let recorded = self.record_of(kind_of(code), &sort.tenant, principal, origin, detail);
-        if recorded.await.is_err() {
-            self.turned_away.count(&sort, route, now);
-        }
+        let (house, origin, route) = (self.clone(), origin.clone(), route.to_owned());
+        let principal = caller.map(|caller| Arc::clone(&caller.principal));
+        let recording = tokio::spawn(async move {
+            let (kind, tenant) = (kind_of(code), &sort.tenant);
+            let recorded = house.record_of(kind, tenant, principal.as_deref(), &origin, detail);
+            if recorded.await.is_err() {
+                house.turned_away.count(&sort, &route, now);
+            }
+        });
+        // A ledger that hangs keeps nobody waiting who gets no answer from it; what is written goes on being written.
+        let _ = tokio::time::timeout(REFUSAL_WAIT, recording).await;
     }
 
     /// Records what was counted of those turned away, of windows that ended by `until_us`.
@@ -213,16 +228,22 @@ impl House {
         now_us() - failed_us > FAILURE_REMEMBERED_US
     }
 
-    /// Takes the rows of a batch out of a caller's bucket.
-    pub async fn pay_for_rows(&self, caller: &Caller, rows: usize) -> Result<(), Refusal> {
-        let cost = u32::try_from(rows).unwrap_or(u32::MAX);
-        if cost == 0 {
+    /// Takes the further rows of a batch out of a caller's bucket.
+    pub async fn pay_for_rows(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        rows: usize,
+    ) -> Result<(), Refusal> {
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        if rows == 0 {
             return Ok(());
         }
-        self.limits
-            .take(RouteClass::Decisions, &caller.principal, cost)
-            .await
-            .map(drop)
+        let (limits, class) = (&self.limits, RouteClass::Decisions);
+        if let Some(allowance) = limits.take_rows(class, &caller.principal, rows).await? {
+            *origin.noted.allowance_noted() = Some(allowance);
+        }
+        Ok(())
     }
 
     /// Records an act of somebody; answers when it is durable.
@@ -271,8 +292,7 @@ impl House {
 
     pub(crate) fn note_allowance(&self, extensions: &mut Extensions, allowance: Allowance) {
         if let Some(noted) = extensions.get::<Noted>() {
-            // One caller, one route, one allowance.
-            let _ = noted.0.allowance.set(allowance);
+            *noted.allowance_noted() = Some(allowance);
         }
     }
 

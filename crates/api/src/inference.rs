@@ -249,7 +249,7 @@ async fn decide(
     let count_of_rows = rows.len();
     // The first row was paid for when the caller was let in.
     let further = count_of_rows.saturating_sub(1);
-    house.pay_for_rows(caller, further).await?;
+    house.pay_for_rows(caller, origin, further).await?;
     let mut subjects = subjects.into_iter();
     let mut row = |input: Vec<u8>| {
         Ok(BatchRow {

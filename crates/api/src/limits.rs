@@ -73,49 +73,67 @@ impl RateLimits {
         }
     }
 
-    /// Takes `cost` requests out of a principal's bucket; `None` when the class has no limit.
+    /// Takes a request out of a principal's bucket, as it comes in; `None` when the class has no limit.
     pub async fn take(
         &self,
         class: RouteClass,
         principal: &str,
+    ) -> Result<Option<Allowance>, Refusal> {
+        self.take_cost(class, principal, 1, 0).await
+    }
+
+    /// Takes the further rows of a request that was let in. Whoever hears no and tries again pays at the door again.
+    pub async fn take_rows(
+        &self,
+        class: RouteClass,
+        principal: &str,
+        rows: u32,
+    ) -> Result<Option<Allowance>, Refusal> {
+        self.take_cost(class, principal, rows, 1).await
+    }
+
+    async fn take_cost(
+        &self,
+        class: RouteClass,
+        principal: &str,
         cost: u32,
+        paid_before: u32,
     ) -> Result<Option<Allowance>, Refusal> {
         let Some(bucket) = self.bucket(class) else {
             return Ok(None);
         };
         let cost = bucket.cost_of(cost);
+        let retried = cost + bucket.interval() * paid_before;
         if let Some(shared) = &self.shared {
             // Who calls is nobody else's to read there.
             let name = format!("{}:{}", class.noun(), ombud_store::secret::hash(principal));
             if let Some(taken) = shared.take(&name, cost, bucket.holds()).await {
                 self.remember(class, principal, taken.owed);
-                return bucket.told(taken.is_granted, taken.owed, cost).map(Some);
+                return bucket.told(taken.is_granted, taken.owed, retried).map(Some);
             }
         }
-        self.take_at(class, principal, cost, self.started.elapsed())
-            .map(Some)
+        let now = self.started.elapsed();
+        let (is_granted, owed) = self.take_at(bucket, principal, cost, now);
+        bucket.told(is_granted, owed, retried).map(Some)
     }
 
+    /// Whether it was granted, and after how long the bucket is full again.
     fn take_at(
         &self,
-        class: RouteClass,
+        bucket: Bucket,
         principal: &str,
         cost: Duration,
         now: Duration,
-    ) -> Result<Allowance, Refusal> {
-        let Some(bucket) = self.bucket(class) else {
-            return Ok(Allowance::default());
-        };
+    ) -> (bool, Duration) {
         let mut shard = self.shard(principal);
-        let key = (class, principal.to_owned());
+        let key = (bucket.class, principal.to_owned());
         let full_at = shard.get(&key).copied().unwrap_or_default().max(now);
         let owed = full_at + cost - now;
-        let is_granted = owed <= bucket.holds();
-        if is_granted {
-            keep(&mut shard, key, now, now + owed);
+        if owed > bucket.holds() {
+            return (false, full_at - now);
         }
-        let owed = if is_granted { owed } else { full_at - now };
-        bucket.told(is_granted, owed, cost)
+        keep(&mut shard, key, now, now + owed);
+        (true, owed)
     }
 
     /// Keeps what a shared bucket said.
@@ -157,8 +175,13 @@ impl Bucket {
         self.interval() * self.limit
     }
 
-    /// What a caller hears whose bucket is full again after `owed`.
-    fn told(self, is_granted: bool, owed: Duration, cost: Duration) -> Result<Allowance, Refusal> {
+    /// What a caller hears whose bucket is full again after `owed`, and for whom to try again costs `retried`.
+    fn told(
+        self,
+        is_granted: bool,
+        owed: Duration,
+        retried: Duration,
+    ) -> Result<Allowance, Refusal> {
         let Bucket { class, limit } = self;
         if is_granted {
             let left = self.holds().saturating_sub(owed).as_nanos() / self.interval().as_nanos();
@@ -169,7 +192,7 @@ impl Bucket {
             });
         }
         let detail = format!("at most {limit} {} a minute", class.noun());
-        let wait = (owed + cost).saturating_sub(self.holds());
+        let wait = (owed + retried).saturating_sub(self.holds());
         let refusal = Refusal::new(Code::RateLimited, detail).retry_after(wait);
         let allowance = Allowance {
             limit,
@@ -235,8 +258,10 @@ mod tests {
 
     fn take(limits: &RateLimits, who: &str, cost: u32, second: u64) -> Result<Allowance, Refusal> {
         let class = RouteClass::Changes;
-        let cost = limits.bucket(class).expect("a limit").cost_of(cost);
-        limits.take_at(class, who, cost, Duration::from_secs(second))
+        let bucket = limits.bucket(class).expect("a limit");
+        let cost = bucket.cost_of(cost);
+        let (is_granted, owed) = limits.take_at(bucket, who, cost, Duration::from_secs(second));
+        bucket.told(is_granted, owed, cost)
     }
 
     #[test]
@@ -256,10 +281,24 @@ mod tests {
     #[tokio::test]
     async fn one_principal_s_haste_is_not_another_s_wait() {
         let limits = limits(1);
-        assert!(limits.take(RouteClass::Changes, "key:a", 1).await.is_ok());
-        assert!(limits.take(RouteClass::Changes, "key:a", 1).await.is_err());
-        assert!(limits.take(RouteClass::Changes, "key:b", 1).await.is_ok());
-        assert!(limits.take(RouteClass::Reads, "key:a", 1).await.is_ok());
+        assert!(limits.take(RouteClass::Changes, "key:a").await.is_ok());
+        assert!(limits.take(RouteClass::Changes, "key:a").await.is_err());
+        assert!(limits.take(RouteClass::Changes, "key:b").await.is_ok());
+        assert!(limits.take(RouteClass::Reads, "key:a").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_waits_as_it_was_told_passes() {
+        let limits = limits(60);
+        let door = || limits.take(RouteClass::Changes, "key:a");
+        let rows = || limits.take_rows(RouteClass::Changes, "key:a", 49);
+        assert!(door().await.is_ok());
+        let left = rows().await.expect("passes").expect("a limit").remaining;
+        assert_eq!(left, 10, "its headers tell of the rows too");
+        assert!(door().await.is_ok());
+        let refused = rows().await.expect_err("nine are left");
+        // 49 rows and the door again, of which nine are there.
+        assert_eq!(refused.headers()["retry-after"], "41");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Origin {
     pub user_agent: Option<Arc<str>>,
     /// When its head had arrived.
     pub started: Instant,
+    /// What its answer's headers and its line will say.
+    pub noted: Noted,
 }
 
 impl Origin {
@@ -85,7 +87,7 @@ pub async fn surround(
     let dialect = Dialect::of(&request);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let noted = Noted::default();
+    let noted = origin.noted.clone();
     let parent = house
         .traces
         .as_ref()
@@ -291,6 +293,7 @@ fn origin_of(house: &House, request: &Request<Body>) -> Origin {
         user_agent: user_agent
             .map(|text| Arc::from(text.get(..USER_AGENT_LENGTH_MAX).unwrap_or(text))),
         started: Instant::now(),
+        noted: Noted::default(),
     }
 }
 

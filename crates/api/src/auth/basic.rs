@@ -49,7 +49,7 @@ pub async fn caller(house: &House, parts: &Parts) -> Result<Arc<Caller>, Refusal
     let address = origin.as_ref().and_then(Origin::ip_text);
     house
         .limits
-        .take(RouteClass::SignIns, &address.unwrap_or_default(), 1)
+        .take(RouteClass::SignIns, &address.unwrap_or_default())
         .await?;
     let found = auth.caller(&parts.method, &parts.headers).await;
     let word = if found.is_ok() {

@@ -100,7 +100,7 @@ impl Calling {
     /// A stream is let in once; what it asks is paid for question by question.
     async fn pay_for_question(&self) -> Result<(), crate::refusal::Refusal> {
         let caller = self.known()?;
-        self.house.pay_for_rows(&caller, 1).await
+        self.house.pay_for_rows(&caller, &self.origin, 1).await
     }
 }
 

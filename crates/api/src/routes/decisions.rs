@@ -203,7 +203,7 @@ async fn decide_batch(
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response, Refusal> {
-    let batch = match batch_of(&house, &caller, &name, &headers, &body).await {
+    let batch = match batch_of(&house, &caller, &origin, &name, &headers, &body).await {
         Ok(batch) => batch,
         Err(refusal) => {
             return Err(house
@@ -262,6 +262,7 @@ fn question_of<'b>(
 async fn batch_of(
     house: &House,
     caller: &Known,
+    origin: &Origin,
     model: &ModelName,
     headers: &HeaderMap,
     body: &[u8],
@@ -281,7 +282,9 @@ async fn batch_of(
     let environment = environment(wish.environment.as_deref().unwrap_or(PRODUCTION))?;
     caller.may_on(Right::Decide, model, &environment)?;
     // The first row was paid for when the caller was let in.
-    house.pay_for_rows(caller, rows.saturating_sub(1)).await?;
+    house
+        .pay_for_rows(caller, origin, rows.saturating_sub(1))
+        .await?;
     let row = |(number, row): (usize, RowWish<'_>)| {
         Ok(BatchRow {
             subject: subject_of(row.subject).map_err(|refusal| refusal.in_row(number))?,

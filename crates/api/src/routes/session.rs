@@ -134,7 +134,7 @@ async fn sign_in(
 /// Passwords are tried by address: who tries has no name yet.
 async fn pay_for_a_try(house: &House, origin: &Origin) -> Result<(), Refusal> {
     let address = origin.ip_text().unwrap_or_default();
-    let paid = house.limits.take(RouteClass::SignIns, &address, 1).await;
+    let paid = house.limits.take(RouteClass::SignIns, &address).await;
     paid.map(drop)
         .inspect_err(|_| house.metrics.limited.of(&["rate"]).add())
 }

@@ -300,7 +300,7 @@ async fn batch(
         let detail = format!("{count} responses at once; 1 to {BATCH_MAX} may be sent");
         return Err(Refusal::new(Code::TooLarge, detail));
     }
-    house.pay_for_rows(&caller, count - 1).await?;
+    house.pay_for_rows(&caller, &origin, count - 1).await?;
     let principal = &caller.principal;
     let models = Models::new(&house, &caller.tenant, principal, Some(&origin.request_id));
     let mut read_in = Vec::with_capacity(count);
