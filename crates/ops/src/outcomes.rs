@@ -77,7 +77,7 @@ fn check_observed(observed_us: i64, decided_us: i64, now_us: i64) -> Result<()> 
 impl Ops {
     /// Takes one report.
     pub async fn report(&self, tenant: &Tenant, caller: &Caller, report: Report) -> Result<Taken> {
-        let record = self.meant(tenant, &report.about).await?;
+        let record = self.decision_meant(tenant, &report.about).await?;
         let id = record.id;
         let no_decision = || Error::NoDecision { id };
         let (model, version) = record
@@ -159,7 +159,7 @@ impl Ops {
     }
 
     /// The decision that a report means.
-    async fn meant(&self, tenant: &Tenant, about: &About) -> Result<Record> {
+    pub async fn decision_meant(&self, tenant: &Tenant, about: &About) -> Result<Record> {
         match about {
             About::Decision(id) => {
                 let record = self.recorded(tenant, *id).await?;

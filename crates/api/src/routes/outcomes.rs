@@ -9,6 +9,7 @@ use crate::extract::{Json, Known, Path};
 use crate::house::House;
 use crate::refusal::{Code, Problem, Refusal};
 use crate::request::Origin;
+use crate::routes::registry::environment;
 use crate::time::now_us;
 use axum::extract::State;
 use axum::{Extension, Json as Answer};
@@ -207,8 +208,7 @@ async fn keep(
         )
         .into());
     }
-    let about = meant(&named)?;
-    within_scopes(house, caller, &about).await?;
+    let about = within_scopes(house, caller, meant(&named)?).await?;
     let report = Report {
         about,
         value: named.value,
@@ -233,6 +233,11 @@ async fn keep(
 
 fn meant(named: &NamedOutcome) -> Result<About, Refusal> {
     if let Some(id) = &named.decision_id {
+        if named.model.is_some() || named.subject.is_some() {
+            let came = "beside `model` or `subject`";
+            let allowed = "alone, or left out: which of two decisions is meant is not guessed";
+            return Err(Fault::new("decision_id", came, allowed).into());
+        }
         return Ok(About::Decision(record_id(id)?));
     }
     let (Some(model), Some(subject)) = (&named.model, &named.subject) else {
@@ -251,24 +256,25 @@ fn meant(named: &NamedOutcome) -> Result<About, Refusal> {
     })
 }
 
-/// A key for some models reports about those only. Whoever may report about all is not asked twice.
-async fn within_scopes(house: &House, caller: &Known, about: &About) -> Result<(), Refusal> {
-    match about {
-        _ if caller.scopes == Scopes::EVERYWHERE => Ok(()),
-        About::Person { model, .. } => caller.may_about(Right::ReportOutcomes, model).map(drop),
-        About::Decision(id) => {
-            let (tenant, id) = (caller.tenant.clone(), *id);
-            let record = house
-                .ledger
-                .read(move |reader| reader.record(&tenant, &id))
-                .await?;
-            match record.model {
-                Some(model) => caller.may_about(Right::ReportOutcomes, &model).map(drop),
-                None => Err(Refusal::new(
-                    Code::NotFound,
-                    format!("there is no decision {id}"),
-                )),
-            }
+/// A key for some models and environments reports about decisions there only. Whoever may report about all is not asked twice.
+async fn within_scopes(house: &House, caller: &Known, about: About) -> Result<About, Refusal> {
+    if caller.scopes == Scopes::EVERYWHERE {
+        return Ok(about);
+    }
+    // Whether there is a decision of a model that the key is not for, is not told.
+    if let About::Person { model, .. } = &about {
+        caller.may_about(Right::ReportOutcomes, model)?;
+    }
+    let record = house.ops.decision_meant(&caller.tenant, &about).await?;
+    let environment = record.environment.as_deref().map(environment).transpose()?;
+    match record.model.zip(environment) {
+        Some((model, environment)) => {
+            caller.may_on(Right::ReportOutcomes, &model, &environment)?;
+            Ok(About::Decision(record.id))
+        }
+        None => {
+            let detail = format!("there is no decision {}", record.id);
+            Err(Refusal::new(Code::NotFound, detail))
         }
     }
 }

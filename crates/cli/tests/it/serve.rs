@@ -326,14 +326,15 @@ fn the_shapes_of_callers_today_are_kept() {
         Some(1),
         "{history}"
     );
-    let outcome = server.post(
-        &format!(
-            "/api/v1/decisions/{}/outcome",
-            told["metadata"]["decision_id"].as_str().expect("an id")
-        ),
-        &key,
-        &json!({ "value": told["prediction"] }),
-    );
+    let decision = told["metadata"]["decision_id"].as_str().expect("an id");
+    let path = format!("/api/v1/decisions/{decision}/outcome");
+    let outcome = json!({ "value": told["prediction"] });
+    let elsewhere = ["--role", "operator", "--scope", "leavers@staging", "--json"];
+    let elsewhere = place.json(&[&["keys", "new", "--label", "s"], &elsewhere[..]].concat());
+    let elsewhere = elsewhere["key"].as_str().expect("a key");
+    let refused = server.post(&path, elsewhere, &outcome);
+    assert_eq!(refused.status, 403, "a key for staging: {refused:?}");
+    let outcome = server.post(&path, &key, &outcome);
     assert_eq!(outcome.fine()["standing"], "first");
     let performance = server
         .get("/api/v1/ml/models/leavers/performance?hours=24", auditor)
