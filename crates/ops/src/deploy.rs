@@ -93,7 +93,7 @@ pub enum DeployError {
     CanaryRuns { canary: Version },
     #[error("neither a canary nor a shadow waits to be promoted")]
     NothingToPromote,
-    #[error("there is no version before")]
+    #[error("there is no version before; say which of those that answered here it is to be")]
     NothingBefore,
     #[error(
         "version {version} of {model} never answered in {environment}, so nothing can go back to it"
@@ -564,7 +564,11 @@ mod tests {
         check("2:100 | 1:100", "rollback", "v1 100% | before v2 100%");
         check("1:75 2:25 | 1:100", "rollback", "v1 100% | before");
         check("3:100 | 2:100", "rollback 1", "v1 100% | before v3 100%");
-        check("1:100", "rollback", "there is no version before");
+        check(
+            "1:100",
+            "rollback",
+            "there is no version before; say which of those that answered here it is to be",
+        );
         check("2:100 || 1", "rollback 1", "v1 100% | before v2 100%");
     }
 

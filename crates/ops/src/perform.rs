@@ -73,6 +73,13 @@ impl Ops {
             let routing = &self.shared.routing;
             warmed.push(routing.warm(tenant, model, version).await?);
         }
+        let candidate = match (candidate, &ordered.order, change.traffic.active().first()) {
+            // Going back is free, but not silent: the event has the gates of what it goes back to.
+            (None, Order::Rollback { .. }, Some(share)) => {
+                Some(self.candidate(tenant, model, share.version).await?)
+            }
+            (candidate, ..) => candidate,
+        };
         let event = event(&change, &ordered, caller, candidate.as_ref(), now_us)?;
         self.record_change(tenant, caller, &event, None).await?;
         let wanted = NewDeployment {
@@ -200,8 +207,18 @@ fn event(
     if let Some(candidate) = candidate {
         numbers["signed_by"] = json!(candidate.signed_by);
         let is_unsigned = candidate.signed_by.is_none();
+        let mut warnings = Vec::new();
         if is_unsigned && ordered.environment == Environment::production() {
-            numbers["warning"] = json!(UNSIGNED);
+            warnings.push(UNSIGNED.to_owned());
+        }
+        let failed = candidate.gates.iter().filter(|gate| !gate.passed);
+        let failed: Vec<&str> = failed.map(|gate| gate.name.as_str()).collect();
+        if !failed.is_empty() && matches!(ordered.order, Order::Rollback { .. }) {
+            let gates = failed.join(", ");
+            warnings.push(format!("WENT BACK PAST FAILED GATES: {gates}"));
+        }
+        if !warnings.is_empty() {
+            numbers["warning"] = json!(warnings.join("; "));
         }
     }
     Ok(Event {

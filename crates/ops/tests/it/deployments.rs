@@ -214,6 +214,18 @@ async fn a_failed_gate_is_refused_and_a_forced_one_shouts(house: &House) {
     );
     let record = house.records(Kind::Deployment).await.remove(0);
     assert!(record.detail.unwrap().contains("GATES OVERRULED"));
+    // Going back to it is free, and told.
+    house.register_one(2, Vec::new()).await;
+    for order in [deploy(2), Order::Rollback { to: None }] {
+        house.time.pass(MILLISECOND_US);
+        house.order(order).await.unwrap();
+    }
+    let mut told = events(house).await.into_iter();
+    let went_back = told.find(|event| event.kind == "rollback").unwrap();
+    let numbers = &went_back.numbers;
+    assert_eq!(numbers["gates"][0]["passed"], false, "{numbers}");
+    let warning = numbers["warning"].as_str().unwrap();
+    assert!(warning.contains("FAILED GATES: accuracy"), "{warning}");
 }
 
 async fn a_gate_is_judged_by_its_numbers_and_an_unsigned_bundle_is_named(house: &House) {
