@@ -22,6 +22,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use token::TokenError;
 
+/// When to ask again for whom an issuer could not be asked; its keys are looked for anew by then.
+const ISSUER_WAIT: Duration = Duration::from_secs(5);
+
 /// How long a looked-up key or session is believed.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(2);
 /// Callers remembered at once.
@@ -201,7 +204,11 @@ impl Auth {
                 TokenError::NoKeys => Code::Unavailable,
                 _ => Code::Unauthenticated,
             };
-            Refusal::new(code, error.to_string())
+            let refusal = Refusal::new(code, error.to_string());
+            match code {
+                Code::Unavailable => refusal.retry_after(ISSUER_WAIT),
+                _ => refusal,
+            }
         })?;
         Ok(Arc::new(caller))
     }

@@ -426,12 +426,32 @@ impl Config {
             );
         }
         let endpoint = &self.traces.endpoint;
-        if !endpoint.is_empty() && endpoint.parse::<axum::http::Uri>().is_err() {
+        let is_address = endpoint.parse::<axum::http::Uri>().is_ok_and(|address| {
+            matches!(address.scheme_str(), Some("http" | "https")) && address.host().is_some()
+        });
+        if !endpoint.is_empty() && !is_address {
             say(
                 "traces.endpoint",
                 "is no address",
                 "write it like `http://collector:4318/v1/traces`",
             );
+        }
+        if self.traces.sample_percent > 100 {
+            say(
+                "traces.sample_percent",
+                "is more than a hundred",
+                "say how many of a hundred traces are sent: 0 to 100",
+            );
+        }
+        let server = &self.server;
+        for (key, seconds) in [
+            ("server.head_seconds", server.head_seconds),
+            ("server.write_seconds", server.write_seconds),
+            ("server.request_seconds", server.request_seconds),
+        ] {
+            if seconds.0 == 0 {
+                say(key, "is no time at all", "give clients a second or more");
+            }
         }
         for origin in &self.server.cors_origins {
             if !(origin.starts_with("http://") || origin.starts_with("https://"))

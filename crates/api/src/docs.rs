@@ -7,14 +7,16 @@ use crate::access::Access;
 use crate::dialect::{Dialect, InferenceError, MlflowError};
 use crate::house::House;
 use crate::kit::Kit;
-use crate::refusal::{FieldProblem, Problem};
+use crate::refusal::{FieldProblem, Problem, Refusal};
 use crate::routes;
 use axum::Router;
 use axum::extract::Path;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
+use flate2::read::GzDecoder;
+use std::io::Read;
 use std::sync::Arc;
 use utoipa::PartialSchema;
 use utoipa::openapi::path::{Operation, PathItem};
@@ -200,6 +202,10 @@ pub fn router(document: OpenApi) -> Router<House> {
         .route("/docs/", get(front))
         .route("/docs/{file}", get(page))
         .route("/redoc", get(|| async { html(REDOC_PAGE) }))
+        .route(
+            "/redoc/",
+            get(|| async { axum::response::Redirect::permanent("/redoc") }),
+        )
         .route("/redoc/redoc.js", get(redoc_script))
 }
 
@@ -212,7 +218,7 @@ fn swagger_file(file: &str, config: &Arc<utoipa_swagger_ui::Config<'static>>) ->
             ];
             (headers, found.bytes.into_owned()).into_response()
         }
-        _ => crate::refusal::Refusal::new(
+        _ => Refusal::new(
             crate::refusal::Code::NoSuchRoute,
             "the page has no such file",
         )
@@ -227,11 +233,11 @@ async fn redoc_script(headers: HeaderMap) -> Response {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     if !accepted.contains("gzip") {
-        return (
-            StatusCode::NOT_ACCEPTABLE,
-            "this file is kept compressed; accept gzip\n",
-        )
-            .into_response();
+        let mut plain = Vec::new();
+        return match GzDecoder::new(REDOC).read_to_end(&mut plain) {
+            Ok(_) => ([kind], plain).into_response(),
+            Err(error) => Refusal::internal(&error).into_response(),
+        };
     }
     ([kind, (header::CONTENT_ENCODING, "gzip")], REDOC).into_response()
 }

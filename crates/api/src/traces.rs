@@ -29,6 +29,8 @@ const BATCH_MAX: usize = 512;
 const GATHER: Duration = Duration::from_secs(1);
 /// How long a collector may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// And with what is left at the end.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
 /// OTLP's word for a span of a server, and for one that failed.
 const KIND_SERVER: u8 = 2;
 const STATUS_ERROR: u8 = 2;
@@ -49,6 +51,8 @@ pub struct Exporter {
     endpoint: axum::http::Uri,
     service: String,
     metrics: Arc<Metrics>,
+    /// Whether the last spans were not taken.
+    is_losing: bool,
 }
 
 /// One request.
@@ -107,6 +111,7 @@ pub fn open(
         endpoint,
         service: settings.service.clone(),
         metrics: Arc::clone(metrics),
+        is_losing: false,
     };
     Ok(Some((traces, exporter)))
 }
@@ -156,16 +161,16 @@ impl Exporter {
                 () = gather(&mut self.spans, &mut batch) => {}
                 _ = &mut stop => break,
             }
-            self.send(&batch).await;
+            self.send(&batch, PATIENCE).await;
             batch.clear();
         }
         while let Ok(span) = self.spans.try_recv() {
             batch.push(span);
         }
-        self.send(&batch).await;
+        self.send(&batch, LAST_PATIENCE).await;
     }
 
-    async fn send(&self, spans: &[Span]) {
+    async fn send(&mut self, spans: &[Span], patience: Duration) {
         if spans.is_empty() {
             return;
         }
@@ -174,8 +179,17 @@ impl Exporter {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)));
         let Ok(request) = request else { return };
-        let answered = tokio::time::timeout(PATIENCE, self.client.request(request)).await;
+        let answered = tokio::time::timeout(patience, self.client.request(request)).await;
         let is_taken = answered.is_ok_and(|answer| answer.is_ok_and(|a| a.status().is_success()));
+        // Told when it begins and when it ends: a line a batch would fill the log.
+        if is_taken == self.is_losing {
+            self.is_losing = !is_taken;
+            if self.is_losing {
+                tracing::warn!(endpoint = %self.endpoint, "the collector takes no traces; they are lost");
+            } else {
+                tracing::info!(endpoint = %self.endpoint, "the collector takes traces again");
+            }
+        }
         let word = if is_taken { "sent" } else { "lost" };
         self.metrics.spans.of(&[word]).add_many(spans.len() as u64);
     }

@@ -55,7 +55,7 @@ pub enum StageError {
     },
     #[error("the stage {stage} does not fit: {reason}")]
     Unfit { stage: String, reason: String },
-    #[error("{stages} stages are more than the {STAGES_MAX} that a model may have")]
+    #[error("a model has 1 to {STAGES_MAX} stages, not {stages}")]
     TooMany { stages: usize },
     #[error("stages have stages of their own more than {DEPTH_MAX} deep")]
     TooDeep,
