@@ -1,16 +1,17 @@
 //! Triton's generate form: one row as a plain JSON object with a key per input, one answer with a key per output.
 //!
-//! Triton takes a key that is no input for a parameter. Here only the parameters that are read are taken so, because a
-//! feature that is misspelt would be missing from the decision without a word.
+//! Triton takes a key that is no input for a parameter. Here such a key is refused, because a feature that is misspelt would be
+//! missing from the decision without a word; parameters stand under `parameters`. What a model calls its own is its own: a
+//! feature named `id` is read as a feature.
 
 use crate::error::{Error, Result};
-use crate::json;
-use crate::request::{OURS, Request};
+use crate::json::{self, Pairs};
+use crate::request::Request;
 use crate::response::Response;
+use crate::rows::is_subject;
 use crate::tensor::{Data, Datatype, Parameters, Tensor};
 use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use ombud_core::schema::Schema;
 use serde_json::{Map, Value};
 
 const ID: &str = "id";
@@ -20,31 +21,59 @@ const INPUTS: &str = "inputs";
 /// What came: one row by its inputs' names, or, as MLServer takes it at the same address, a request with tensors.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Asked {
-    Row(Request),
+    Row(Row),
     Tensors(Request),
+}
+
+/// A row, not read under a schema yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// What stands under `parameters`.
+    pub parameters: Parameters,
+    fields: Vec<(String, Value)>,
 }
 
 /// Reads a body.
 pub fn read(body: &Bytes) -> Result<Asked> {
     json::refuse_list(body)?;
-    let Fields(fields) = fields(body)?;
+    let Pairs(mut fields) = fields(body)?;
     if fields.iter().any(is_tensors) {
         return Request::from_body(body, None).map(Asked::Tensors);
     }
-    let mut request = Request::default();
-    for (name, value) in fields {
-        match (name.as_str(), value) {
-            (ID, Value::String(id)) => request.id = Some(id),
-            (ID, Value::Number(id)) => request.id = Some(id.to_string()),
-            (PARAMETERS, Value::Object(named)) => request.parameters.extend(named),
-            (ID | PARAMETERS, Value::Null) => {}
-            (ours, value) if OURS.contains(&ours) => {
-                request.parameters.insert(name, value);
-            }
-            (_, value) => request.inputs.push(tensor(name, value)?),
+    let mut parameters = None;
+    for (_, value) in fields.extract_if(.., |(name, value)| is_parameters(name, value)) {
+        let named = value.as_object().cloned().unwrap_or_default();
+        if parameters.replace(named).is_some() {
+            return Err(twice(PARAMETERS));
         }
     }
-    request.checked().map(Asked::Row)
+    let parameters = parameters.unwrap_or_default().into_iter().collect();
+    Ok(Asked::Row(Row { parameters, fields }))
+}
+
+impl Row {
+    /// The request of a model with this schema.
+    pub fn under(self, schema: &Schema) -> Result<Request> {
+        let is_own = |name: &str| schema.position(name).is_some() || is_subject(schema, name);
+        let mut request = Request {
+            parameters: self.parameters,
+            ..Request::default()
+        };
+        for (name, value) in self.fields {
+            let id = match &value {
+                _ if name != ID || is_own(ID) => None,
+                Value::String(id) => Some(id.clone()),
+                Value::Number(id) => Some(id.to_string()),
+                _ => None,
+            };
+            match id {
+                Some(_) if request.id.is_some() => return Err(twice(ID)),
+                Some(id) => request.id = Some(id),
+                None => request.inputs.push(tensor(name, value)?),
+            }
+        }
+        request.checked()
+    }
 }
 
 /// The answer about the one row: what is a single value stands alone, several stand in a list.
@@ -71,6 +100,11 @@ pub fn write(response: &Response) -> Map<String, Value> {
         told.insert(tensor.name.clone(), value);
     }
     told
+}
+
+/// A feature of that name has a value, and no object.
+fn is_parameters(name: &str, value: &Value) -> bool {
+    name == PARAMETERS && (value.is_object() || value.is_null())
 }
 
 fn is_tensors((name, value): &(String, Value)) -> bool {
@@ -126,7 +160,7 @@ fn data(values: &[Value]) -> Option<(Datatype, Data)> {
     None
 }
 
-fn fields(body: &[u8]) -> Result<Fields> {
+fn fields(body: &[u8]) -> Result<Pairs<Value>> {
     let wrong = |error: serde_json::Error| Error::Json(error.to_string());
     match serde_json::from_slice(body) {
         Ok(fields) => Ok(fields),
@@ -137,30 +171,9 @@ fn fields(body: &[u8]) -> Result<Fields> {
     }
 }
 
-/// The fields of an object, in their order, with those that came twice.
-struct Fields(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object with a key per input")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Fields, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(field) = map.next_entry()? {
-            fields.push(field);
-        }
-        Ok(Fields(fields))
+fn twice(name: &str) -> Error {
+    Error::Twice {
+        tensor: name.to_owned(),
     }
 }
 
@@ -168,22 +181,32 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 mod tests {
     use super::*;
     use crate::response::Output;
+    use ombud_core::schema::{Columns, Feature, Kind};
 
-    fn request(body: &str) -> Result<Request> {
+    fn request_of(features: &[&str], subject: Option<&str>, body: &str) -> Result<Request> {
+        let features = features.iter().map(|name| Feature::new(name, Kind::Text));
+        let columns = Columns {
+            subject: subject.map(str::to_owned),
+            ..Columns::default()
+        };
+        let schema = Schema::new(features.collect(), columns).expect("a schema");
         match read(&Bytes::from(body.to_owned()))? {
-            Asked::Row(request) => Ok(request),
+            Asked::Row(row) => row.under(&schema),
             Asked::Tensors(request) => panic!("no row: {request:?}"),
         }
+    }
+
+    fn request(body: &str) -> Result<Request> {
+        request_of(&["age"], None, body)
     }
 
     #[test]
     fn a_row_is_read_by_its_inputs_names() {
         let body = r#"{"id":7,"age":41,"wage":12.5,"site":"Bern","is_new":true,"gone":null,"week":[1,null,2.5],
-            "subject":"4711","parameters":{"environment":"staging"}}"#;
+            "subject":4711,"parameters":{"environment":"staging"}}"#;
         let request = request(body).expect("a row");
         assert_eq!(request.id.as_deref(), Some("7"));
         assert_eq!(request.parameters["environment"], "staging");
-        assert_eq!(request.parameters["subject"], "4711");
         let tensors: Vec<(&str, &[u64])> = request
             .inputs
             .iter()
@@ -197,10 +220,25 @@ mod tests {
             ("is_new", one),
             ("gone", one),
             ("week", &[1, 3]),
+            ("subject", one),
         ];
         assert_eq!(tensors, expected);
         assert_eq!(request.inputs[0].data, Data::Ints(vec![41]));
         assert_eq!(request.inputs[4].data, Data::Texts(vec![None]));
+    }
+
+    #[test]
+    fn what_a_model_calls_its_own_is_its_own() {
+        let names = |request: Request| -> Vec<String> {
+            request.inputs.into_iter().map(|it| it.name).collect()
+        };
+        let body = r#"{"id":"P77","parameters":"many","environment":"city"}"#;
+        let features = ["id", "parameters", "environment"];
+        let read = request_of(&features, None, body).expect("features");
+        assert_eq!(read.id, None);
+        assert_eq!(names(read), features);
+        let person = request_of(&["age"], Some("id"), r#"{"id":"P77","age":3}"#);
+        assert_eq!(names(person.expect("a person")), ["id", "age"]);
     }
 
     #[test]
@@ -210,6 +248,9 @@ mod tests {
             "{}",
             "7",
             r#"{"age":1,"age":2}"#,
+            r#"{"id":"a","id":"b","age":2}"#,
+            r#"{"subject":"a","subject":"b","age":2}"#,
+            r#"{"age":2,"parameters":{},"parameters":{}}"#,
             r#"{"age":{"years":1}}"#,
             r#"{"week":[[1],[2]]}"#,
             r#"{"week":[1,"x"]}"#,

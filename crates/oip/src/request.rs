@@ -43,7 +43,7 @@ pub struct Wanted {
 const SHARED_MEMORY: &str = "shared_memory_region";
 const BINARY_SIZE: &str = "binary_data_size";
 /// Parameters of a request that are read here.
-pub(crate) const OURS: [&str; 4] = [
+const OURS: [&str; 4] = [
     "environment",
     "subject",
     "idempotency_key",
@@ -143,7 +143,14 @@ impl Request {
         if let Some(twice) = message
             .inputs
             .iter()
-            .find(|input| is_raw && input.contents.is_some())
+            // MLServer's clients send empty ones beside raw ones.
+            .find(|input| {
+                is_raw
+                    && input
+                        .contents
+                        .as_ref()
+                        .is_some_and(|contents| *contents != InferTensorContents::default())
+            })
         {
             return Err(Error::Data {
                 tensor: twice.name.chars().take(80).collect(),

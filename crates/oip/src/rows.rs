@@ -81,7 +81,8 @@ impl std::fmt::Debug for Rows {
     }
 }
 
-fn is_subject(schema: &Schema, name: &str) -> bool {
+/// Whether a name is that of whom rows are about.
+pub(crate) fn is_subject(schema: &Schema, name: &str) -> bool {
     let is_column = schema.columns.subject.as_deref() == Some(name);
     (is_column || name == SUBJECT) && schema.position(name).is_none()
 }

@@ -4,18 +4,19 @@
 //! order of the features. A name that is no feature goes through as it came, and the model's own parser judges it.
 
 use crate::error::{Error, Result};
-use crate::json::{refuse_list, without_nan};
+use crate::json::{Pairs, refuse_list, without_nan};
+use crate::rows::{Rows, SUBJECT, is_subject};
 use ombud_core::schema::{Kind, Schema};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// A body to be scored.
 #[derive(Debug)]
 pub struct Scoring {
-    /// Each a JSON object.
-    pub rows: Vec<Vec<u8>>,
+    /// Each a JSON object, with whom it is about.
+    pub rows: Rows,
     /// Beside the rows: MLflow's `params`.
     pub parameters: Map<String, Value>,
     /// Whether columns came, which TensorFlow Serving answers in another form.
@@ -44,7 +45,10 @@ struct Split<'a> {
     data: Vec<Vec<&'a RawValue>>,
 }
 
-type Record<'a> = BTreeMap<String, &'a RawValue>;
+type Record<'a> = Pairs<&'a RawValue>;
+
+/// A row, and whom it is about.
+type Line = (Vec<u8>, Option<String>);
 
 impl Scoring {
     /// Reads a body under a schema, at most `rows_max` rows.
@@ -101,18 +105,16 @@ impl Scoring {
                 return Err(Error::Json(one_of.to_owned()));
             }
         };
-        if rows.is_empty() {
-            return Err(Error::NoRows);
-        }
         if rows.len() > rows_max {
             return Err(Error::TooManyRows {
                 rows: rows.len() as u64,
                 rows_max: rows_max as u64,
             });
         }
+        let parameters = body.params.unwrap_or_default();
         Ok(Scoring {
-            rows,
-            parameters: body.params.unwrap_or_default(),
+            rows: rows_of(rows, &parameters)?,
+            parameters,
             is_by_column,
         })
     }
@@ -154,11 +156,8 @@ impl Scoring {
             let names = columns.iter().map(String::as_str);
             rows.push(write(schema, names.zip(cells.iter().map(String::as_str)))?);
         }
-        if rows.is_empty() {
-            return Err(Error::NoRows);
-        }
         Ok(Scoring {
-            rows,
+            rows: rows_of(rows, &Map::new())?,
             parameters: Map::new(),
             is_by_column: false,
         })
@@ -201,7 +200,7 @@ impl BodyJson<'_> {
 }
 
 impl Split<'_> {
-    fn rows(&self, schema: &Schema) -> Result<Vec<Vec<u8>>> {
+    fn rows(&self, schema: &Schema) -> Result<Vec<Line>> {
         let features = || {
             schema
                 .features()
@@ -233,7 +232,7 @@ fn json(error: serde_json::Error) -> Error {
     Error::Json(error.to_string())
 }
 
-fn one(schema: &Schema, instance: &RawValue) -> Result<Vec<u8>> {
+fn one(schema: &Schema, instance: &RawValue) -> Result<Line> {
     if instance.get().starts_with('{') {
         let record: Record<'_> = serde_json::from_str(instance.get()).map_err(json)?;
         return by_name(schema, &record);
@@ -254,18 +253,19 @@ fn one(schema: &Schema, instance: &RawValue) -> Result<Vec<u8>> {
     write(schema, names.zip(cells.iter().map(|cell| cell.get())))
 }
 
-fn by_name(schema: &Schema, record: &Record<'_>) -> Result<Vec<u8>> {
+fn by_name(schema: &Schema, record: &Record<'_>) -> Result<Line> {
     write(
         schema,
         record
+            .0
             .iter()
             .map(|(name, cell)| (name.as_str(), cell.get())),
     )
 }
 
-fn columns(schema: &Schema, inputs: &RawValue, rows_max: usize) -> Result<Vec<Vec<u8>>> {
-    let columns: BTreeMap<String, &RawValue> = serde_json::from_str(inputs.get()).map_err(json)?;
-    let cells = |(name, column): (&String, &&RawValue)| {
+fn columns(schema: &Schema, inputs: &RawValue, rows_max: usize) -> Result<Vec<Line>> {
+    let Pairs(columns): Record<'_> = serde_json::from_str(inputs.get()).map_err(json)?;
+    let cells = |(name, column): &(String, &RawValue)| {
         let cells: Vec<Box<RawValue>> = match column.get().starts_with('[') {
             true => serde_json::from_str(column.get()).map_err(json)?,
             false => vec![(*column).to_owned()],
@@ -299,11 +299,61 @@ fn columns(schema: &Schema, inputs: &RawValue, rows_max: usize) -> Result<Vec<Ve
     (0..rows).map(row).collect()
 }
 
+/// Whom rows are about: as each says, or as the parameter says of all; who says it twice must not contradict.
+fn rows_of(lines: Vec<Line>, parameters: &Map<String, Value>) -> Result<Rows> {
+    let of_all = match parameters.get(SUBJECT) {
+        None | Some(Value::Null) => None,
+        Some(person) => Some(person_of(person)?),
+    };
+    let (mut rows, mut subjects) = (Vec::new(), Vec::new());
+    for (row, (line, own)) in lines.into_iter().enumerate() {
+        if let (Some(own), Some(all)) = (&own, &of_all)
+            && own != all
+        {
+            return Err(Error::Subjects {
+                one: "the row".to_owned(),
+                other: "the parameter \"subject\"".to_owned(),
+                row,
+            });
+        }
+        rows.push(line);
+        subjects.push(own.or_else(|| of_all.clone()));
+    }
+    match rows.is_empty() {
+        true => Err(Error::NoRows),
+        false => Ok(Rows { rows, subjects }),
+    }
+}
+
+fn person_of(value: &Value) -> Result<String> {
+    match value {
+        Value::String(person) => Ok(person.clone()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Ok(number.to_string()),
+        other => Err(Error::Parameter {
+            parameter: SUBJECT.to_owned(),
+            came: other.to_string().chars().take(60).collect(),
+            allowed: "a text or a whole number",
+        }),
+    }
+}
+
 /// A row with each cell where its feature sits.
-fn write<'a>(schema: &Schema, cells: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Vec<u8>> {
-    let mut row = Value::Object(Map::new());
+fn write<'a>(schema: &Schema, cells: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Line> {
+    let (mut row, mut subject) = (Value::Object(Map::new()), None);
+    let mut seen = BTreeSet::new();
     for (name, cell) in cells {
+        if !seen.insert(name) {
+            return Err(Error::Twice {
+                tensor: name.chars().take(80).collect(),
+            });
+        }
         let cell: Value = serde_json::from_str(cell).map_err(json)?;
+        if is_subject(schema, name) {
+            if !cell.is_null() {
+                subject = Some(person_of(&cell)?);
+            }
+            continue;
+        }
         let top = [name.to_owned()];
         let steps = match schema.position(name) {
             Some(place) => schema.features()[place].path.steps(),
@@ -318,7 +368,7 @@ fn write<'a>(schema: &Schema, cells: impl Iterator<Item = (&'a str, &'a str)>) -
         }
         *place = cell;
     }
-    serde_json::to_vec(&row).map_err(json)
+    Ok((serde_json::to_vec(&row).map_err(json)?, subject))
 }
 
 #[cfg(test)]
@@ -338,6 +388,7 @@ mod tests {
         let schema = Schema::new(features, Columns::default()).expect("a schema");
         let read = Scoring::read(&schema, body.as_bytes(), 3)?;
         Ok(read
+            .rows
             .rows
             .into_iter()
             .map(|row| String::from_utf8(row).expect("text"))
@@ -374,6 +425,7 @@ mod tests {
         let rows = read("site,age\n\"a,\"\"b\",+1.50\n3,\nx,nan\n").expect("rows");
         let rows: Vec<String> = rows
             .rows
+            .rows
             .into_iter()
             .map(|row| String::from_utf8(row).expect("text"))
             .collect();
@@ -391,6 +443,26 @@ mod tests {
     }
 
     #[test]
+    fn a_row_says_whom_it_is_about_or_the_parameter_does() {
+        let columns = Columns {
+            subject: Some("person".to_owned()),
+            ..Columns::default()
+        };
+        let schema = Schema::new(vec![Feature::new("age", Kind::number())], columns);
+        let schema = schema.expect("a schema");
+        let read = |body: &str| Scoring::read(&schema, body.as_bytes(), 3).map(|it| it.rows);
+        let of = |person: &str| Some(person.to_owned());
+        let rows = read(r#"{"dataframe_records":[{"age":1,"person":"P1"},{"age":2,"subject":7}]}"#);
+        let rows = rows.expect("rows");
+        assert_eq!(rows.subjects, [of("P1"), of("7")]);
+        assert_eq!(rows.rows[0], br#"{"age":1}"#);
+        let rows = read(r#"{"instances":[[1],[2]],"params":{"subject":"P9"}}"#);
+        assert_eq!(rows.expect("rows").subjects, [of("P9"), of("P9")]);
+        let two = r#"{"dataframe_records":[{"age":1,"person":"P1"}],"params":{"subject":"P2"}}"#;
+        assert!(read(two).is_err());
+    }
+
+    #[test]
     fn what_is_no_table_is_refused() {
         for body in [
             "{}",
@@ -398,6 +470,9 @@ mod tests {
             r#"[null,null,[[1,"x"]]]"#,
             r#"{"instances":[[1,"x"]],"inputs":[[1,"x"]]}"#,
             r#"{"instances":[[1]]}"#,
+            r#"{"dataframe_records":[{"age":1,"age":2}]}"#,
+            r#"{"dataframe_split":{"columns":["age","age"],"data":[[1,2]]}}"#,
+            r#"{"inputs":{"age":[1],"age":[2]}}"#,
             r#"{"inputs":{"age":[1],"q1":[]}}"#,
             r#"{"instances":[[1,"x"],[1,"x"],[1,"x"],[1,"x"]]}"#,
             r#"{"dataframe_split":{"columns":["age"],"data":[[1,2]]}}"#,

@@ -100,8 +100,9 @@ pub struct TensorView {
     pub shape: Vec<i64>,
 }
 
-/// Where a model is looked at.
+/// Where a model is looked at or asked.
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Where {
     /// Default: `production`.
     #[serde(default)]

@@ -1,8 +1,9 @@
 //! Asking for answers over HTTP.
 
+use super::Where;
 use super::body::{Opened, Packing};
 use crate::access::Right;
-use crate::extract::{Known, Path};
+use crate::extract::{Known, Path, Query};
 use crate::house::House;
 use crate::inference::{self, Place, find};
 use crate::refusal::Refusal;
@@ -13,8 +14,8 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use ombud_core::ModelName;
-use ombud_oip::Request;
 use ombud_oip::model::inputs;
+use ombud_oip::{Parameters, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::Instant;
@@ -91,7 +92,7 @@ pub fn router() -> OpenApiRouter<House> {
 
 /// Ask the deployed version about one row or many
 #[utoipa::path(post, path = "/v2/models/{name}/infer", tag = "inference",
-    params(("name" = String, Path, description = "The model's name.")), request_body = InferWish,
+    params(("name" = String, Path, description = "The model's name."), ("environment" = Option<String>, Query, description = "Default: `production`.")), request_body = InferWish,
     responses((status = 200, description = "The answers, on record. `application/octet-stream` when binary tensors stand behind the JSON.",
         content((InferView = "application/json"), (Vec<u8> = "application/octet-stream")))))]
 async fn infer(
@@ -99,15 +100,16 @@ async fn infer(
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path(name): Path<String>,
+    Query(at): Query<Where>,
     headers: HeaderMap,
     body: Opened,
 ) -> Result<Response, Refusal> {
-    answer(&house, &caller, &origin, (&name, ""), &headers, body).await
+    answer(&house, &caller, &origin, (&name, ""), at, &headers, body).await
 }
 
 /// Ask a version of the deployment about one row or many
 #[utoipa::path(post, path = "/v2/models/{name}/versions/{version}/infer", tag = "inference",
-    params(("name" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's number.")),
+    params(("name" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's number."), ("environment" = Option<String>, Query, description = "Default: `production`.")),
     request_body = InferWish,
     responses((status = 200, description = "The answers, on record. `application/octet-stream` when binary tensors stand behind the JSON.",
         content((InferView = "application/json"), (Vec<u8> = "application/octet-stream")))))]
@@ -116,10 +118,20 @@ async fn infer_version(
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path((name, version)): Path<(String, String)>,
+    Query(at): Query<Where>,
     headers: HeaderMap,
     body: Opened,
 ) -> Result<Response, Refusal> {
-    answer(&house, &caller, &origin, (&name, &version), &headers, body).await
+    answer(
+        &house,
+        &caller,
+        &origin,
+        (&name, &version),
+        at,
+        &headers,
+        body,
+    )
+    .await
 }
 
 async fn answer(
@@ -127,11 +139,12 @@ async fn answer(
     caller: &Known,
     origin: &Origin,
     (name, version): (&str, &str),
+    at: Where,
     headers: &HeaderMap,
     body: Opened,
 ) -> Result<Response, Refusal> {
     let started = Instant::now();
-    let read = read(house, caller, name, version, headers, body).await;
+    let read = read(house, caller, name, version, at, headers, body).await;
     let response = ask(house, caller, origin, name, read, started).await?;
     let body = response
         .to_body()
@@ -164,36 +177,62 @@ async fn read(
     caller: &Known,
     name: &str,
     version: &str,
+    at: Where,
     headers: &HeaderMap,
     body: Opened,
 ) -> Result<(Place, Request), Refusal> {
     let request = match body.header_length {
         // Nothing but the bytes of the model's only input.
         Some(0) => {
-            let place = Place::of(name, version, None)?;
+            let environment = at.environment.clone().map(Value::from);
+            let place = Place::of(name, version, environment.as_ref())?;
             let found = find(house, caller, Right::Decide, place).await?;
             Request::from_raw(body.bytes, &inputs(found.warm.model.schema()))?
         }
         length => Request::from_body(&body.bytes, length)?,
     };
-    place(name, version, headers, request)
+    place(name, version, at, headers, request)
 }
 
-/// Where a request goes, and the request with what its headers say.
+/// What the header says.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let key = headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str());
+    let key = key
+        .transpose()
+        .map_err(|_| Refusal::malformed("the Idempotency-Key is visible ASCII"))?;
+    Ok(key.map(str::to_owned))
+}
+
+/// Takes what the address or a header says for a parameter, which must not say otherwise.
+fn say(parameters: &mut Parameters, name: &str, said: Option<String>) -> Result<(), Refusal> {
+    let Some(said) = said else { return Ok(()) };
+    match parameters.get(name) {
+        Some(other) if !other.is_null() && *other != said.as_str() => {
+            let detail =
+                format!("the parameter `{name}` says otherwise than the address or the header");
+            Err(Refusal::malformed(detail))
+        }
+        _ => {
+            parameters.insert(name.to_owned(), said.into());
+            Ok(())
+        }
+    }
+}
+
+/// Where a request goes, and the request with what its address and its headers say.
 pub fn place(
     name: &str,
     version: &str,
+    at: Where,
     headers: &HeaderMap,
     mut request: Request,
 ) -> Result<(Place, Request), Refusal> {
-    if let Some(key) = headers.get(IDEMPOTENCY_KEY) {
-        let key = key
-            .to_str()
-            .map_err(|_| Refusal::malformed("the Idempotency-Key is visible ASCII"))?;
-        request
-            .parameters
-            .insert("idempotency_key".to_owned(), key.into());
-    }
+    say(
+        &mut request.parameters,
+        "idempotency_key",
+        idempotency_key(headers)?,
+    )?;
+    say(&mut request.parameters, "environment", at.environment)?;
     let place = Place::of(name, version, request.parameters.get("environment"))?;
     Ok((place, request))
 }

@@ -11,11 +11,10 @@ use crate::house::House;
 use crate::inference::{Found, Place, Questions, find, score};
 use crate::refusal::{Code, Refusal};
 use crate::request::{self, Origin};
-use crate::routes::decisions::{IDEMPOTENCY_KEY, VersionWish};
+use crate::routes::decisions::VersionWish;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::{Extension, Json};
-use ombud_oip::Rows;
 use ombud_oip::request::refuse_near_misses;
 use ombud_oip::scoring::Scoring;
 use ombud_ops::Decision;
@@ -43,7 +42,7 @@ pub struct ScoreWish {
     /// Columns by name, or rows.
     #[schema(value_type = Option<Value>)]
     pub inputs: Option<Value>,
-    /// `environment`.
+    /// `subject`: whom all rows are about. A row says it in the column of the schema's subject, or in `subject`.
     #[schema(value_type = Option<Object>)]
     pub params: Option<Value>,
 }
@@ -147,20 +146,21 @@ async fn model_status(
 
 /// Predict as TensorFlow Serving does
 #[utoipa::path(post, path = "/v1/models/{model}", tag = "inference", request_body = ScoreWish,
-    params(("model" = String, Path, description = "The model's name, then `:predict`.")),
+    params(("model" = String, Path, description = "The model's name, then `:predict`."), ("environment" = Option<String>, Query, description = "Default: `production`.")),
     responses((status = 200, description = "`predictions` for `instances`, `outputs` for `inputs`; on record.", body = Object)))]
 async fn predict(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path(call): Path<String>,
+    Query(at): Query<Where>,
     headers: HeaderMap,
     body: Opened,
 ) -> Result<Json<Value>, Refusal> {
     let asked = Asked {
         model: verb(&call).await?,
         version: None,
-        environment: None,
+        environment: at.environment.map(Value::from),
         form: Form::Json,
     };
     predicted(&house, &caller, &origin, asked, &headers, &body).await
@@ -168,20 +168,21 @@ async fn predict(
 
 /// Predict with a version of the deployment
 #[utoipa::path(post, path = "/v1/models/{model}/versions/{version}", tag = "inference", request_body = ScoreWish,
-    params(("model" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's number, then `:predict`.")),
+    params(("model" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's number, then `:predict`."), ("environment" = Option<String>, Query, description = "Default: `production`.")),
     responses((status = 200, description = "`predictions` for `instances`, `outputs` for `inputs`; on record.", body = Object)))]
 async fn predict_version(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path((model, call)): Path<(String, String)>,
+    Query(at): Query<Where>,
     headers: HeaderMap,
     body: Opened,
 ) -> Result<Json<Value>, Refusal> {
     let asked = Asked {
         model: &model,
         version: Some(verb(&call).await?),
-        environment: None,
+        environment: at.environment.map(Value::from),
         form: Form::Json,
     };
     predicted(&house, &caller, &origin, asked, &headers, &body).await
@@ -189,20 +190,21 @@ async fn predict_version(
 
 /// Predict with the version that a label or an alias names
 #[utoipa::path(post, path = "/v1/models/{model}/labels/{label}", tag = "inference", request_body = ScoreWish,
-    params(("model" = String, Path, description = "The model's name."), ("label" = String, Path, description = "A label or an alias, then `:predict`.")),
+    params(("model" = String, Path, description = "The model's name."), ("label" = String, Path, description = "A label or an alias, then `:predict`."), ("environment" = Option<String>, Query, description = "Default: `production`.")),
     responses((status = 200, description = "`predictions` for `instances`, `outputs` for `inputs`; on record.", body = Object)))]
 async fn predict_label(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path((model, call)): Path<(String, String)>,
+    Query(at): Query<Where>,
     headers: HeaderMap,
     body: Opened,
 ) -> Result<Json<Value>, Refusal> {
     let asked = Asked {
         model: &model,
         version: Some(verb(&call).await?),
-        environment: None,
+        environment: at.environment.map(Value::from),
         form: Form::Json,
     };
     predicted(&house, &caller, &origin, asked, &headers, &body).await
@@ -283,16 +285,11 @@ async fn read(
             "say the environment in the query: `?environment=…`",
         ));
     }
-    let key = headers
-        .get(IDEMPOTENCY_KEY)
-        .and_then(|key| key.to_str().ok());
+    let key = super::infer::idempotency_key(headers)?;
     let questions = Questions {
-        rows: Rows {
-            rows: scoring.rows,
-            subjects: Vec::new(),
-        },
+        rows: scoring.rows,
         explain: false,
-        idempotency_key: key.map(str::to_owned),
+        idempotency_key: key,
     };
     Ok((found, scoring.is_by_column, questions))
 }

@@ -4,11 +4,13 @@
 //! is a status instead of an event behind a 200. At `generate` Triton takes a row by name and MLServer tensors; both are read,
 //! and each is answered in its own form.
 
-use super::body::Opened;
+use super::Where;
+use super::body::{Opened, Packing};
 use super::infer::{self, InferWish};
-use crate::extract::{Known, Path};
+use crate::access::Right;
+use crate::extract::{Known, Path, Query};
 use crate::house::House;
-use crate::inference::Place;
+use crate::inference::{Place, find};
 use crate::refusal::Refusal;
 use crate::request::Origin;
 use axum::Extension;
@@ -17,6 +19,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use ombud_oip::Request;
 use ombud_oip::generate::{self, Asked};
+use ombud_oip::response::Body;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::Instant;
@@ -24,14 +27,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream; charset=utf-8";
 
 /// One row: a key per input of the model beside these, or tensors as for `infer`.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct GenerateWish {
     pub id: Option<String>,
-    /// `environment`, `subject`, `idempotency_key`; each may stand beside the inputs too.
+    /// `environment`, `subject`, `idempotency_key`. Whom the row is about may stand beside the inputs too.
     #[schema(value_type = Option<Object>)]
     pub parameters: Option<Map<String, Value>>,
     #[serde(flatten)]
@@ -77,13 +79,14 @@ pub fn router() -> OpenApiRouter<House> {
 
 /// Ask the deployed version about one row, by its inputs' names
 #[utoipa::path(post, path = "/v2/models/{name}/generate", tag = "inference",
-    params(("name" = String, Path, description = "The model's name.")), request_body = GenerateWish,
+    params(("name" = String, Path, description = "The model's name."), ("environment" = Option<String>, Query, description = "Default: `production`.")), request_body = GenerateWish,
     responses((status = 200, description = "The answer, on record.", body = GeneratedView)))]
 async fn generate(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path(name): Path<String>,
+    Query(at): Query<Where>,
     headers: HeaderMap,
     body: Opened,
 ) -> Result<Response, Refusal> {
@@ -93,18 +96,21 @@ async fn generate(
         form: Form::Row,
         leaves: Leaves::Whole,
     };
-    asked.answer(&house, &caller, &origin, &headers, body).await
+    asked
+        .answer(&house, &caller, &origin, at, &headers, body)
+        .await
 }
 
 /// Ask a version of the deployment about one row, by its inputs' names
 #[utoipa::path(post, path = "/v2/models/{name}/versions/{version}/generate", tag = "inference",
-    params(("name" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's number.")), request_body = GenerateWish,
+    params(("name" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's number."), ("environment" = Option<String>, Query, description = "Default: `production`.")), request_body = GenerateWish,
     responses((status = 200, description = "The answer, on record.", body = GeneratedView)))]
 async fn generate_version(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path((name, version)): Path<(String, String)>,
+    Query(at): Query<Where>,
     headers: HeaderMap,
     body: Opened,
 ) -> Result<Response, Refusal> {
@@ -114,18 +120,21 @@ async fn generate_version(
         form: Form::Row,
         leaves: Leaves::Whole,
     };
-    asked.answer(&house, &caller, &origin, &headers, body).await
+    asked
+        .answer(&house, &caller, &origin, at, &headers, body)
+        .await
 }
 
 /// Ask the deployed version about one row; the answer is an event
 #[utoipa::path(post, path = "/v2/models/{name}/generate_stream", tag = "inference",
-    params(("name" = String, Path, description = "The model's name.")), request_body = GenerateWish,
+    params(("name" = String, Path, description = "The model's name."), ("environment" = Option<String>, Query, description = "Default: `production`.")), request_body = GenerateWish,
     responses((status = 200, description = "The answer as one event, on record.", body = String, content_type = "text/event-stream")))]
 async fn generate_stream(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path(name): Path<String>,
+    Query(at): Query<Where>,
     headers: HeaderMap,
     body: Opened,
 ) -> Result<Response, Refusal> {
@@ -135,18 +144,21 @@ async fn generate_stream(
         form: Form::Row,
         leaves: Leaves::AsEvent,
     };
-    asked.answer(&house, &caller, &origin, &headers, body).await
+    asked
+        .answer(&house, &caller, &origin, at, &headers, body)
+        .await
 }
 
 /// Ask a version of the deployment about one row; the answer is an event
 #[utoipa::path(post, path = "/v2/models/{name}/versions/{version}/generate_stream", tag = "inference",
-    params(("name" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's number.")), request_body = GenerateWish,
+    params(("name" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's number."), ("environment" = Option<String>, Query, description = "Default: `production`.")), request_body = GenerateWish,
     responses((status = 200, description = "The answer as one event, on record.", body = String, content_type = "text/event-stream")))]
 async fn generate_stream_version(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path((name, version)): Path<(String, String)>,
+    Query(at): Query<Where>,
     headers: HeaderMap,
     body: Opened,
 ) -> Result<Response, Refusal> {
@@ -156,18 +168,21 @@ async fn generate_stream_version(
         form: Form::Row,
         leaves: Leaves::AsEvent,
     };
-    asked.answer(&house, &caller, &origin, &headers, body).await
+    asked
+        .answer(&house, &caller, &origin, at, &headers, body)
+        .await
 }
 
 /// Ask the deployed version as `infer` does; the answer is an event
 #[utoipa::path(post, path = "/v2/models/{name}/infer_stream", tag = "inference",
-    params(("name" = String, Path, description = "The model's name.")), request_body = InferWish,
+    params(("name" = String, Path, description = "The model's name."), ("environment" = Option<String>, Query, description = "Default: `production`.")), request_body = InferWish,
     responses((status = 200, description = "The answer as one event, on record.", body = String, content_type = "text/event-stream")))]
 async fn infer_stream(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path(name): Path<String>,
+    Query(at): Query<Where>,
     headers: HeaderMap,
     body: Opened,
 ) -> Result<Response, Refusal> {
@@ -177,18 +192,21 @@ async fn infer_stream(
         form: Form::Tensors,
         leaves: Leaves::AsEvent,
     };
-    asked.answer(&house, &caller, &origin, &headers, body).await
+    asked
+        .answer(&house, &caller, &origin, at, &headers, body)
+        .await
 }
 
 /// Ask a version of the deployment as `infer` does; the answer is an event
 #[utoipa::path(post, path = "/v2/models/{name}/versions/{version}/infer_stream", tag = "inference",
-    params(("name" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's number.")), request_body = InferWish,
+    params(("name" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's number."), ("environment" = Option<String>, Query, description = "Default: `production`.")), request_body = InferWish,
     responses((status = 200, description = "The answer as one event, on record.", body = String, content_type = "text/event-stream")))]
 async fn infer_stream_version(
     State(house): State<House>,
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path((name, version)): Path<(String, String)>,
+    Query(at): Query<Where>,
     headers: HeaderMap,
     body: Opened,
 ) -> Result<Response, Refusal> {
@@ -198,7 +216,9 @@ async fn infer_stream_version(
         form: Form::Tensors,
         leaves: Leaves::AsEvent,
     };
-    asked.answer(&house, &caller, &origin, &headers, body).await
+    asked
+        .answer(&house, &caller, &origin, at, &headers, body)
+        .await
 }
 
 struct Question<'a> {
@@ -214,11 +234,12 @@ impl Question<'_> {
         house: &House,
         caller: &Known,
         origin: &Origin,
+        at: Where,
         headers: &HeaderMap,
         body: Opened,
     ) -> Result<Response, Refusal> {
         let started = Instant::now();
-        let read = self.read(headers, body);
+        let read = self.read(house, caller, at, headers, body).await;
         let is_row = matches!(read, Ok((_, _, Form::Row)));
         let read = read.map(|(place, request, _)| (place, request));
         let response = infer::ask(house, caller, origin, self.model, read, started).await?;
@@ -228,32 +249,49 @@ impl Question<'_> {
             response.to_body().map(|body| body.bytes)
         };
         let told = told.map_err(|error| Refusal::internal(&error))?;
-        Ok(self.leaves.respond(told))
+        Ok(self.leaves.respond(told, headers))
     }
 
-    fn read(&self, headers: &HeaderMap, body: Opened) -> Result<(Place, Request, Form), Refusal> {
+    async fn read(
+        &self,
+        house: &House,
+        caller: &Known,
+        at: Where,
+        headers: &HeaderMap,
+        body: Opened,
+    ) -> Result<(Place, Request, Form), Refusal> {
         let asked = match (self.form, body.header_length) {
             (Form::Row, None) => generate::read(&body.bytes)?,
             (_, length) => Asked::Tensors(Request::from_body(&body.bytes, length)?),
         };
         let (mut request, form) = match asked {
-            Asked::Row(request) => (request, Form::Row),
             Asked::Tensors(request) => (request, Form::Tensors),
+            // Which keys are features, the model says.
+            Asked::Row(row) => {
+                let named = at.environment.clone().map(Value::from);
+                let named = row.parameters.get("environment").or(named.as_ref());
+                let place = Place::of(self.model, self.version, named)?;
+                let found = find(house, caller, Right::Decide, place).await?;
+                (row.under(found.warm.model.schema())?, Form::Row)
+            }
         };
         // Neither form has a place for bytes behind the JSON.
         request.is_binary = false;
         for output in &mut request.outputs {
             output.is_binary = false;
         }
-        let (place, request) = infer::place(self.model, self.version, headers, request)?;
+        let (place, request) = infer::place(self.model, self.version, at, headers, request)?;
         Ok((place, request, form))
     }
 }
 
 impl Leaves {
-    fn respond(self, told: Vec<u8>) -> Response {
+    fn respond(self, told: Vec<u8>, headers: &HeaderMap) -> Response {
         match self {
-            Leaves::Whole => ([(header::CONTENT_TYPE, JSON)], told).into_response(),
+            Leaves::Whole => Packing::accepted(headers).respond(Body {
+                bytes: told,
+                header_length: None,
+            }),
             Leaves::AsEvent => {
                 // JSON as it is written here has no line ends, so it is one line of an event.
                 let event = [b"data: ", told.as_slice(), b"\n\n"].concat();
