@@ -50,7 +50,7 @@ impl Store {
             return Err(Error::Malformed {
                 what: "alias",
                 came: alias.chars().take(80).collect(),
-                allowed: "a letter, then letters, digits, _ or -; neither latest nor v and a number",
+                allowed: "letters, digits, _ and -, a letter among them; neither latest nor v and a number",
             });
         }
         bounded("reason", &change.reason, REASON_BYTES_MAX)?;
@@ -124,10 +124,11 @@ impl Store {
 /// A name that can be told from a number, a label and what is computed.
 fn is_alias(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let has_letter = text.contains(|c: char| c.is_ascii_alphabetic());
     let rest = text.strip_prefix(['v', 'V']).unwrap_or_default();
     let is_number = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
-    starts_well
+    has_letter
+        && !text.starts_with('-')
         && text.len() <= ALIAS_LENGTH_MAX
         && text.bytes().all(is_plain)
         && !is_number

@@ -32,6 +32,8 @@ pub(super) struct Counts {
     pub files: u64,
     /// Versions that can be deployed here and are in a stage there. What serves is decided here, by gates, so none is moved.
     pub staged: Vec<Staged>,
+    /// What could not be taken over, and why.
+    pub left_out: Vec<String>,
 }
 
 /// A version in a stage of the other server.
@@ -57,12 +59,16 @@ pub fn run(uri: &str, settings: &Settings, console: &Console) -> Result<Outcome,
             counts.running
         ));
     }
+    for what in &counts.left_out {
+        console.warn(&format!("left out: {what}"));
+    }
     if console.is_json {
         console.print_json(&json!({
             "experiments": counts.experiments, "runs": counts.runs, "known": counts.known, "running": counts.running,
             "metrics": counts.metrics, "models": counts.models, "versions": counts.versions,
             "deployable": counts.deployable, "files": counts.files,
             "staged": counts.staged.iter().map(staged_json).collect::<Vec<_>>(),
+            "left_out": counts.left_out,
         }))?;
     } else {
         console.print(&format!(

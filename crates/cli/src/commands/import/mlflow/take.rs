@@ -7,12 +7,12 @@ use crate::progress::is_stopped;
 use crate::settings;
 use ombud_api::open::Rooms;
 use ombud_api::time::now_us;
-use ombud_core::{ModelName, Version};
+use ombud_core::{Class, ModelName, Version};
 use ombud_learn::progress::Progress;
 use ombud_ops::adopt::Adoption;
 use ombud_store::FilePath;
 use ombud_store::tracking::experiment::{HERE, NewExperiment};
-use ombud_store::tracking::listing::{ListedVersion, NewListedVersion, Stage};
+use ombud_store::tracking::listing::{ListedVersion, NewListedVersion, Stage, Status};
 use ombud_store::tracking::logged_model::{NewLoggedModel, path_here};
 use ombud_store::tracking::metric::{ModelPoint, number_in};
 use ombud_store::tracking::run::{DatasetInput, NewRun, Output, Run, RunChange};
@@ -100,6 +100,14 @@ impl Taking<'_> {
             let name = text(&experiment, "name");
             let number = match store.experiment_by_name(tenant, &name).await {
                 Ok(found) => {
+                    let is_deleted_there = experiment["lifecycle_stage"] == "deleted";
+                    // What was deleted here stays deleted.
+                    if found.deleted_ms.is_some() && !is_deleted_there {
+                        let what = format!("the experiment {name:?}: it was deleted here");
+                        self.counts.left_out.push(what);
+                        continue;
+                    }
+                    // Deleted on both sides it may lack runs that an interrupted import did not come to.
                     if found.deleted_ms.is_some() {
                         store
                             .delete_experiment(tenant, found.number, false, now_ms())
@@ -175,7 +183,8 @@ impl Taking<'_> {
                 store.log_batch(tenant, &id, &[], &[], tags).await?;
             }
         }
-        if is_done {
+        // One that was deleted takes nothing in any more, there or here.
+        if is_done || here.deleted_ms.is_some() {
             self.counts.known += 1;
             return Ok(());
         }
@@ -381,7 +390,9 @@ impl Taking<'_> {
             found => found?,
         };
         self.counts.models += 1;
-        let filter = format!("name = '{}'", name.replace('\'', "''"));
+        // MLflow's own filters know no way to write the mark that they begin with.
+        let mark = if name.contains('\'') { '"' } else { '\'' };
+        let filter = format!("name = {mark}{name}{mark}");
         let mut versions = self
             .server
             .listed(
@@ -391,33 +402,69 @@ impl Taking<'_> {
             )
             .await?;
         versions.sort_by_key(|version| whole(&version["version"]));
+        let mut taken = Vec::new();
         for version in &versions {
-            self.version(&listed.model, version).await?;
+            taken.extend(self.version(&listed.model, version).await?);
         }
         for alias in list(&there["aliases"]) {
             let (alias, wanted) = (text(alias, "alias"), version_of(&alias["version"]));
-            if listed.aliases.get(&alias).copied() != wanted {
-                let caller = settings::caller();
-                self.rooms
-                    .ops
-                    .point_alias(&self.rooms.tenant, &caller, &listed.model, &alias, wanted)
-                    .await?;
+            // What was changed here since it came over stays.
+            let is_new = wanted.is_some_and(|version| taken.contains(&version));
+            if is_new && listed.aliases.get(&alias).copied() != wanted {
+                self.alias(&listed.model, &alias, wanted).await?;
             }
         }
         Ok(())
     }
 
-    async fn version(&mut self, model: &ModelName, there: &Value) -> Result<(), Failure> {
+    /// Names a version; a name that cannot be one here is told at the end, and the import goes on.
+    async fn alias(
+        &mut self,
+        model: &ModelName,
+        alias: &str,
+        version: Option<Version>,
+    ) -> Result<(), Failure> {
+        let (ops, caller) = (&self.rooms.ops, settings::caller());
+        let pointed = ops
+            .point_alias(&self.rooms.tenant, &caller, model, alias, version)
+            .await;
+        match pointed {
+            Err(error) if error.class() == Class::Invalid => {
+                let what = format!("the alias {alias:?} of {model}: {error}");
+                self.counts.left_out.push(what);
+                Ok(())
+            }
+            pointed => Ok(pointed.map(drop)?),
+        }
+    }
+
+    /// Takes a version over; its number, when it was not here.
+    async fn version(
+        &mut self,
+        model: &ModelName,
+        there: &Value,
+    ) -> Result<Option<Version>, Failure> {
         let (store, tenant) = (&self.rooms.store, &self.rooms.tenant);
         let Some(number) = version_of(&there["version"]) else {
-            return Ok(());
+            return Ok(None);
         };
         let stage = Stage::parse(&text(there, "current_stage"));
-        if let Ok(known) = store.listed_version(tenant, model, number).await {
-            self.tell_stage(model, &known, stage);
-            return Ok(());
-        }
         let source = self.source(&text(there, "source"));
+        let known = store.listed_version(tenant, model, number).await.ok();
+        match &known {
+            Some(known) if known.source != source => {
+                let what = format!("version {number} of {model}: another one is here by that name");
+                self.counts.left_out.push(what);
+                return Ok(None);
+            }
+            // An import that was interrupted had listed it, and not looked at its files.
+            Some(known) if known.status == Status::Pending => {}
+            Some(known) => {
+                self.tell_stage(model, known, stage);
+                return Ok(None);
+            }
+            None => {}
+        }
         let logged = match source.strip_prefix("models:/") {
             Some(id) => store.logged_model(tenant, id).await.ok(),
             None => None,
@@ -436,9 +483,15 @@ impl Taking<'_> {
             files: folder.clone(),
             version: Some(number),
         };
-        let version = store.list_version(tenant, model, new, now_us()).await?;
-        let detail = json!({ "did": "list version", "model": model, "version": version, "from": source, "by": "import" });
-        self.record(model, detail).await?;
+        let version = match known {
+            Some(known) => known.version,
+            None => {
+                let version = store.list_version(tenant, model, new, now_us()).await?;
+                let detail = json!({ "did": "list version", "model": model, "version": version, "from": source, "by": "import" });
+                self.record(model, detail).await?;
+                version
+            }
+        };
         let adoption = Adoption {
             tenant: tenant.clone(),
             caller: settings::caller(),
@@ -461,7 +514,7 @@ impl Taking<'_> {
                 .note_stage(tenant, model, version, stage, false, now_us())
                 .await?;
         }
-        Ok(())
+        Ok(Some(version))
     }
 
     /// Keeps for the end what serves there and could serve here.
