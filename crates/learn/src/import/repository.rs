@@ -100,17 +100,23 @@ impl Repository {
         format: Format,
         names: Vec<String>,
     ) {
-        match ours(theirs) {
-            Some(name) => self.found.push(Found {
-                name,
-                theirs: theirs.to_owned(),
-                version: version.to_owned(),
-                file,
-                format,
-                names,
-            }),
-            None => self.pass(theirs, version, "its name cannot be made one of ours"),
+        let Some(name) = ours(theirs) else {
+            return self.pass(theirs, version, "its name cannot be made one of ours");
+        };
+        // Versions of one would be taken for versions of the other.
+        let mut others = self.found.iter().filter(|found| found.name == name);
+        if let Some(other) = others.find(|other| other.theirs != theirs) {
+            let reason = format!("it would be called {name} here, as {:?} is", other.theirs);
+            return self.pass(theirs, version, reason);
         }
+        self.found.push(Found {
+            name,
+            theirs: theirs.to_owned(),
+            version: version.to_owned(),
+            file,
+            format,
+            names,
+        });
     }
 
     fn add_triton(&mut self, model: &Path, theirs: &str, config: &[Field]) -> io::Result<()> {
@@ -327,9 +333,12 @@ fn name_of(path: &Path) -> String {
         .into_owned()
 }
 
-fn numeric(version: &str) -> (u64, &str) {
-    let digits = version.trim_start_matches('v');
-    (digits.parse().unwrap_or_default(), version)
+/// Versions in the order of their numbers: `v0.2.0` before `v0.10.0`.
+fn numeric(version: &str) -> (Vec<u64>, &str) {
+    let runs = version.split(|letter: char| !letter.is_ascii_digit());
+    let numbers = runs.filter(|run| !run.is_empty());
+    let numbers = numbers.map(|digits| digits.parse().unwrap_or(u64::MAX));
+    (numbers.collect(), version)
 }
 
 /// A name of theirs as one of ours: small letters, and `_` for what we do not have.
@@ -410,5 +419,24 @@ mod tests {
         assert_eq!(told.found.len(), 1);
         assert_eq!(told.found[0].format, Format::Xgboost);
         assert_eq!(told.passed.len(), 2);
+    }
+
+    #[test]
+    fn of_two_names_that_would_be_one_here_the_second_is_passed() {
+        let mut repository = Repository::default();
+        for theirs in ["Churn", "churn", "Churn"] {
+            let file = PathBuf::from("model.onnx");
+            repository.add(theirs, "1", file, Format::Onnx, Vec::new());
+        }
+        assert_eq!(repository.found.len(), 2);
+        let reason = &repository.passed[0].reason;
+        assert!(reason.contains("as \"Churn\" is"), "{reason}");
+    }
+
+    #[test]
+    fn versions_are_in_the_order_of_their_numbers() {
+        let mut versions = ["v0.10.0", "3", "v0.2.0", "v1", "12", "first"];
+        versions.sort_by(|a, b| numeric(a).cmp(&numeric(b)));
+        assert_eq!(versions, ["first", "v0.2.0", "v0.10.0", "v1", "3", "12"]);
     }
 }
