@@ -81,11 +81,30 @@ pub enum ExportError {
     TooLarge { bytes: usize, limit: usize },
 }
 
+/// Inputs keep their features' names, and a graph has each name once.
+fn refuse_twice_named(source: &Source<'_>) -> Result<(), ExportError> {
+    let outputs: &[&str] = match source.outputs {
+        Outputs::Number { .. } => &["value"],
+        Outputs::Classes { .. } => &["label", "probabilities"],
+        Outputs::Segments { .. } => &["label", "memberships"],
+        Outputs::Labels { .. } => &["labels", "probabilities"],
+    };
+    let mut features = source.schema.features().iter();
+    match features.find(|feature| outputs.contains(&feature.name.as_str())) {
+        Some(feature) => Err(ExportError::Unsupported {
+            what: format!("a feature called {:?}, as an output is,", feature.name),
+            hint: "give the column another name and train again",
+        }),
+        None => Ok(()),
+    }
+}
+
 /// The file's bytes.
 ///
 /// # Errors
 /// When ONNX has no words for a part, or the parts do not fit one another.
 pub fn write(source: &Source<'_>) -> Result<Vec<u8>, ExportError> {
+    refuse_twice_named(source)?;
     let mut builder = Builder::default();
     let scores = match source.body {
         Body::Forest(forest) => {

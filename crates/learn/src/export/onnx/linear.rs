@@ -2,6 +2,7 @@
 
 use ombud_engine::encoding::Block;
 use ombud_engine::linear::{Linear, Link};
+use ombud_onnx::data_type;
 
 use super::answer::{binary, shares};
 use super::builder::{Builder, Port, Setting};
@@ -60,6 +61,9 @@ fn product(
     let is_missing = builder.op("IsNaN", &[columns]);
     let zero = builder.number(0.0);
     let filled = builder.op("Where", &[&is_missing, &zero, columns]);
+    // A row's columns are kept single here too.
+    let single = builder.cast(&filled, data_type::FLOAT);
+    let filled = builder.cast(&single, data_type::DOUBLE);
     let weights = (offset..offset + width)
         .flat_map(|column| (0..linear.outputs()).map(move |output| linear.weight(column, output)));
     let weights: Vec<f64> = weights.collect();
