@@ -29,6 +29,8 @@ use super::tensor::{Data, Tensor, Value};
 
 /// Most elements that all values of one row may have together: an image of a megapixel passes through a few layers.
 const ELEMENTS_MAX: usize = 1 << 25;
+/// Most nodes of a net: half of what a thread's stack of two megabytes can plan. Large nets have a thousand or two.
+const NODES_MAX: usize = 3_000;
 /// Most elements computed from constants when a net is opened.
 const CONSTANT_MAX: usize = 1 << 25;
 
@@ -180,6 +182,7 @@ impl Net {
 
     fn open_for(model: &ModelProto, rows: usize) -> Result<Net, OnnxError> {
         let graph = model.graph.as_ref().ok_or_else(|| wrong("there is none"))?;
+        refuse_long(graph)?;
         refuse_unknown(graph)?;
         growth::check(graph)?;
         let (fixed, shapes) = of_rows(model, graph, rows)?;
@@ -301,6 +304,25 @@ impl Table {
         }
         self
     }
+}
+
+/// The engine of nets plans from the outputs back by calling itself, a frame a node: what ends a stack ends the process, and no
+/// refusal could be told.
+fn refuse_long(graph: &GraphProto) -> Result<(), OnnxError> {
+    let nodes = nodes_of(graph);
+    if nodes > NODES_MAX {
+        return Err(wrong(&format!(
+            "it has {nodes} nodes, more than the {NODES_MAX} allowed in a net"
+        )));
+    }
+    Ok(())
+}
+
+/// Nodes with those of the graphs within; how deep these may lie was limited when the file was read.
+fn nodes_of(graph: &GraphProto) -> usize {
+    let settings = graph.node.iter().flat_map(|node| &node.attribute);
+    let within = settings.flat_map(|setting| setting.g.iter().chain(&setting.graphs));
+    graph.node.len() + within.map(nodes_of).sum::<usize>()
 }
 
 fn refuse_unknown(graph: &GraphProto) -> Result<(), OnnxError> {
@@ -661,6 +683,22 @@ mod tests {
         let rows = rows.as_array().unwrap().iter();
         let cells = rows.flat_map(|row| row.as_array().unwrap());
         cells.map(|cell| cell.as_f64().unwrap() as f32).collect()
+    }
+
+    #[test]
+    fn a_chain_that_would_end_a_stack_is_refused() {
+        let chain = |nodes: usize| GraphProto {
+            node: vec![NodeProto::default(); nodes],
+            ..GraphProto::default()
+        };
+        assert!(refuse_long(&chain(NODES_MAX)).is_ok());
+        let mut within = chain(1);
+        within.node[0].attribute.push(AttributeProto {
+            g: Some(chain(NODES_MAX)),
+            ..AttributeProto::default()
+        });
+        let refused = refuse_long(&within).expect_err("too long").to_string();
+        assert!(refused.contains("3001 nodes"), "{refused}");
     }
 
     #[test]
