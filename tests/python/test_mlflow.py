@@ -47,7 +47,12 @@ def serving(folder):
     words = [OMBUD, "serve", "--port", "0", "--folder", folder, "--json", "--set", "log.requests=false"]
     words += ["--set", "limits.reads_per_minute=0", "--set", "limits.changes_per_minute=0"]
     with subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True, cwd=folder.parent) as process:
-        yield Server(process, json.loads(process.stdout.readline()), folder)
+        try:
+            yield Server(process, json.loads(process.stdout.readline()), folder)
+        except BaseException:
+            # What failed is told; to wait for the server first would hide it.
+            process.kill()
+            raise
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
 
@@ -199,7 +204,10 @@ def free_port():
 
 def asked_there(url, path, body):
     asked = urllib.request.Request(f"{url}/api/2.0/mlflow/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    return json.loads(urllib.request.urlopen(asked).read())
+    try:
+        return json.loads(urllib.request.urlopen(asked, timeout=60).read())
+    except urllib.error.HTTPError as error:
+        raise AssertionError(error.read().decode()) from error
 
 
 def a_run_at_work_is_finished_by_the_next_import(url, ours):
@@ -238,17 +246,19 @@ def test_everything_of_a_server_of_mlflow_comes_over(theirs, tmp_path):
     # MLflow takes these names; a person's name holds the mark that its filters begin with.
     asked_there(url, "registered-models/alias", {"name": "graph", "alias": "1st", "version": "1"})
     asked_there(url, "registered-models/create", {"name": "o'neil"})
-    asked_there(url, "model-versions/create", {"name": "o'neil", "source": "s3://elsewhere/model"})
+    graph = json.loads(urllib.request.urlopen(f"{url}/api/2.0/mlflow/model-versions/get?name=graph&version=1").read())
+    source = graph["model_version"]["source"]
+    same = {"source": source, "model_id": source.removeprefix("models:/")}
+    asked_there(url, "model-versions/create", {"name": "o'neil", **same})
     with serving(tmp_path / "data") as ours:
         took = json.loads(ombud("import", "mlflow", url, "--folder", ours.folder, "--json").stdout)
-        assert took["runs"] >= 7 and took["versions"] == 5 and took["deployable"] == 2, took
+        assert took["runs"] >= 7 and took["versions"] == 5 and took["deployable"] == 3, took
         assert took["metrics"] >= 1_000 and took["files"] > 10, took
         # What serves is decided here, by gates; the next import tells it once more.
-        staged = [{"model": "graph", "version": 1, "stage": "Production"}]
-        assert took["staged"] == staged, took
+        assert {"model": "graph", "version": 1, "stage": "Production"} in took["staged"], took
         again = json.loads(ombud("import", "mlflow", url, "--folder", ours.folder, "--json").stdout)
         assert again["runs"] == 0 and again["known"] == took["runs"] and again["versions"] == 0, again
-        assert again["staged"] == staged and again["left_out"] == [], again
+        assert again["staged"] == took["staged"] and again["left_out"] == [], again
         aliases = ours.call("GET", "/api/2.0/mlflow/registered-models/get?name=graph")[1]["registered_model"]["aliases"]
         assert {"alias": "1st", "version": "1"} in aliases, aliases
         # What was moved here since stays where it is.
