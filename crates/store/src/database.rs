@@ -15,10 +15,12 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, Postgres, Row as _, SqlSafeStr, Sqlite};
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a statement waits for SQLite's write lock, which the ledger's writer takes too.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
+/// Between tries to open a file that another process is making.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a caller waits for a connection.
 const POOL_WAIT: Duration = Duration::from_secs(5);
 /// Connections that read SQLite at once; each has a thread.
@@ -74,13 +76,22 @@ impl Database {
             // As PostgreSQL has it.
             .pragma("case_sensitive_like", "on");
         let pool = || SqlitePoolOptions::new().acquire_timeout(POOL_WAIT.max(BUSY_WAIT));
-        let writing = pool()
+        let writer = pool()
             .max_connections(1)
             // When a disk is full or fails, SQLite rolls back by itself; the connection's own count of open
             // transactions is off by one then, and no further one could begin on it.
-            .before_acquire(|link, _| Box::pin(async { Ok(!link.is_in_transaction()) }))
-            .connect_with(options.clone())
-            .await?;
+            .before_acquire(|link, _| Box::pin(async { Ok(!link.is_in_transaction()) }));
+        let until = Instant::now() + BUSY_WAIT;
+        let writing = loop {
+            match writer.clone().connect_with(options.clone()).await {
+                // Two that make one file at once are in each other's way while its journal changes, and there SQLite
+                // does not wait.
+                Err(error) if is_busy(&error) && Instant::now() < until => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                connected => break connected?,
+            }
+        };
         let reading = pool()
             .max_connections(SQLITE_READERS_MAX)
             .connect_lazy_with(options.pragma("query_only", "on"));
@@ -179,6 +190,14 @@ impl Database {
             Database::Postgres(pool) => pool.close().await,
         }
     }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(said) = error else {
+        return false;
+    };
+    let code = said.code().and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
 }
 
 impl Transaction {

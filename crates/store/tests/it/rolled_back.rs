@@ -1,7 +1,23 @@
-//! What SQLite undoes by itself, as it does when a disk is full: whoever writes next finds a connection that can.
+//! What SQLite does not do for its callers: it undoes by itself when a disk is full, and does not wait while a file is made.
 
 use ombud_store::guest::Value;
 use ombud_store::{Place, Store};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_may_make_one_file_at_once() {
+    for _ in 0..5 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::Sqlite(folder.path().join("made.db"));
+        let opening = (0..8).map(|_| {
+            let place = place.clone();
+            tokio::spawn(async move { Store::open(&place).await })
+        });
+        for opened in opening.collect::<Vec<_>>() {
+            let store = opened.await.expect("it ran").expect("a store");
+            store.close().await;
+        }
+    }
+}
 
 #[tokio::test]
 async fn whoever_writes_after_a_failure_of_the_disk_is_not_in_its_transaction() {
