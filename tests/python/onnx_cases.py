@@ -64,6 +64,7 @@ def mixed_table(rows=3000):
             "salary": random.lognormal(10, 0.5, rows).astype(np.float32),
             "department": random.choice(["Surgery", "Wards", "Kitchen", "Office"], rows),
             "shift": random.choice(["day", "night", "late"], rows),
+            "grade": random.integers(10, 14, rows),
         }
     )
     table.loc[random.random(rows) < 0.1, "salary"] = np.nan
@@ -209,7 +210,7 @@ def convert(case, data, folder):
 
 def convert_mixed(way):
     from skl2onnx import to_onnx
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+    from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.impute import SimpleImputer
@@ -221,15 +222,19 @@ def convert_mixed(way):
     numbers, words = ["age", "salary"], ["department", "shift"]
     if way == "mixed linear":
         columns = ColumnTransformer([("n", make_pipeline(SimpleImputer(), StandardScaler()), numbers),
-                                     ("w", OneHotEncoder(handle_unknown="ignore"), words)])
+                                     # As it comes it takes only what it knows; a made-up row has to please it.
+                                     ("w", OneHotEncoder(), words), ("i", OneHotEncoder(), ["grade"])])
         model = make_pipeline(columns, LogisticRegression(max_iter=500))
     else:
         columns = ColumnTransformer([("n", SimpleImputer(), numbers), ("w", OrdinalEncoder(), words)])
         model = make_pipeline(columns, RandomForestClassifier(40, random_state=SEED))
     model.fit(table, target)
+    grades = ["grade"] if way == "mixed linear" else []
     types = [(c, FloatTensorType([None, 1])) for c in numbers] + [(c, StringTensorType([None, 1])) for c in words]
+    types += [(c, Int64TensorType([None, 1])) for c in grades]
     proto = to_onnx(model, initial_types=types, target_opset={"": 18, "ai.onnx.ml": 3})
-    return proto.SerializeToString(), {c: table[[c]].to_numpy(np.float32 if c in numbers else object) for c in numbers + words}
+    kinds = {**{c: np.float32 for c in numbers}, **{c: object for c in words}, **{c: np.int64 for c in grades}}
+    return proto.SerializeToString(), {c: table[[c]].to_numpy(kind) for c, kind in kinds.items()}
 
 
 def convert_texts():

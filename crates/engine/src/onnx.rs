@@ -40,7 +40,7 @@ mod tests;
 mod text;
 mod walk;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use ombud_onnx::{
     Bytes, DecodeError, GraphProto, Limits, ModelProto, ValueInfoProto, data_type, type_proto,
@@ -65,6 +65,7 @@ pub struct OnnxModel {
     inputs: Vec<Input>,
     outputs: Vec<String>,
     class_names: Vec<Vec<String>>,
+    categories: BTreeSet<i64>,
     metadata: Vec<(String, String)>,
     producer: String,
 }
@@ -173,6 +174,7 @@ impl OnnxModel {
             inputs,
             outputs,
             class_names: names::collect(proto),
+            categories: names::categories(proto),
             metadata: model
                 .metadata_props
                 .iter()
@@ -195,6 +197,11 @@ impl OnnxModel {
     /// Every list of labels in the graph that may be the names of its classes.
     pub fn class_names(&self) -> &[Vec<String>] {
         &self.class_names
+    }
+
+    /// Numbers that encoders of categories know.
+    pub fn categories(&self) -> &BTreeSet<i64> {
+        &self.categories
     }
 
     /// What the file says about itself under a key.

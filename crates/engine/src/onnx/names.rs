@@ -27,6 +27,14 @@ const CLASSES_MAX: usize = 10_000;
 /// Most lists kept: a converter writes a handful.
 const LISTS_MAX: usize = 64;
 
+/// Numbers that encoders of categories know.
+pub(super) fn categories(graph: &GraphProto) -> BTreeSet<i64> {
+    let settings = graph.node.iter().flat_map(|node| &node.attribute);
+    let known = settings.filter(|setting| setting.name == "cats_int64s");
+    let numbers = known.flat_map(|setting| setting.ints.iter().copied());
+    numbers.take(CLASSES_MAX).collect()
+}
+
 /// Every list of at least two labels, each once.
 pub(super) fn collect(graph: &GraphProto) -> Vec<Vec<String>> {
     let picked: BTreeSet<&str> = graph

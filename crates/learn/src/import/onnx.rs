@@ -3,7 +3,7 @@
 //! The graph is tried on made-up rows ([`super::probe`]); what comes out decides, and a graph whose answer cannot be told
 //! is refused here rather than misunderstood later.
 
-use super::probe::{self, Probed, Seen};
+use super::probe::{self, Known, Probed, Seen};
 use super::{ImportError, Parts, Wanted};
 use crate::train;
 use ombud_core::schema::{Feature, Kind, Missing};
@@ -44,9 +44,16 @@ pub(super) fn read(bytes: &[u8], wanted: &Wanted) -> Result<Parts, ImportError> 
     };
     let asked =
         probe::lenient(&schema).ok_or_else(|| misfit("its features contradict each other"))?;
-    let words = words(&model);
+    let known = Known {
+        words: words(&model),
+        numbers: model
+            .categories()
+            .iter()
+            .map(|&number| number as f64)
+            .collect(),
+    };
     let engine = OnnxEngine::new(model, mapping.clone(), asked.clone(), 1).map_err(refused)?;
-    let probed = probe::run(&engine, &asked, &words)?;
+    let probed = probe::run(&engine, &asked, &known)?;
     let mut warnings = Vec::new();
     let understood = understand(engine.model(), &probed, wanted, &mut warnings)?;
     let schema = with_needed(&schema, &probed.needed(&engine, &asked))?;

@@ -1,7 +1,8 @@
 //! Tries a graph on made-up rows, because a file's own declarations of what it gives are wrong in the wild.
 //!
 //! Rows are made by a fixed rule, so that the same file is always understood the same way. A row that the graph cannot
-//! take is passed over; one that works is enough.
+//! take is passed over; one that works is enough. Where none does, because encoders take only the categories that they know, one
+//! is looked for feature by feature: each change that lets the graph come further is kept.
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use ombud_core::Row;
@@ -10,6 +11,7 @@ use ombud_core::row::Value;
 use ombud_core::schema::{Feature, Kind, Missing, Schema};
 use ombud_engine::engine::{OnnxEngine, label_texts};
 use ombud_engine::onnx::{Data, OnnxError, Value as Output};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,12 @@ const ROWS: usize = 64;
 const FEATURES_MAX: usize = 2_000;
 /// How long rows are tried, and then absences: a hostile graph may take seconds for one row.
 const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What a graph itself knows, for trying it.
+pub(super) struct Known {
+    pub words: Vec<String>,
+    pub numbers: Vec<f64>,
+}
 
 /// What an output gave on every row that worked.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,38 +64,132 @@ pub(super) fn lenient(schema: &Schema) -> Option<Arc<Schema>> {
 pub(super) fn run(
     engine: &OnnxEngine,
     schema: &Arc<Schema>,
-    words: &[String],
+    known: &Known,
 ) -> Result<Probed, OnnxError> {
     let blank = blank(schema).ok_or_else(|| OnnxError::Graph {
         reason: "no row could be made to try it with".to_owned(),
     })?;
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut failed = None;
-    let mut base = None;
-    let mut collected: Vec<Vec<Output>> = Vec::new();
-    let started = Instant::now();
-    for index in 0..ROWS {
-        if index > 0 && started.elapsed() > TIME_MAX {
-            break;
-        }
-        let row = made_up(&blank, schema, index, words, &mut random);
-        match engine.run(&Frame::from_rows(schema, std::slice::from_ref(&row))) {
-            Ok(values) => {
-                collected.push(values);
-                base.get_or_insert(row);
+    let trial = Trial {
+        engine,
+        schema,
+        known,
+        started: Instant::now(),
+    };
+    let failed = match trial.rows(&blank, &BTreeMap::new()) {
+        Ok(probed) => return Ok(probed),
+        Err(failed) => failed,
+    };
+    match trial.pleasing(&blank) {
+        Some(values) => trial.rows(&blank, &values),
+        None => Err(failed),
+    }
+}
+
+/// A graph that is tried.
+struct Trial<'a> {
+    engine: &'a OnnxEngine,
+    schema: &'a Arc<Schema>,
+    known: &'a Known,
+    started: Instant,
+}
+
+impl Trial<'_> {
+    /// What it gives for made-up rows, in which some features have these values.
+    fn rows(&self, blank: &Row, values: &BTreeMap<usize, Value>) -> Result<Probed, OnnxError> {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut failed = None;
+        let mut base = None;
+        let mut collected: Vec<Vec<Output>> = Vec::new();
+        for index in 0..ROWS {
+            if index > 0 && self.is_late() {
+                break;
             }
-            Err(error) => failed = Some(error),
+            let made = made_up(blank, self.schema, index, &self.known.words, &mut random);
+            let row = with(&made, values);
+            match self.run(&row) {
+                Ok(values) => {
+                    collected.push(values);
+                    base.get_or_insert(row);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        match (base, failed) {
+            (Some(base), _) => Ok(Probed {
+                outputs: seen(&collected),
+                base,
+            }),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(OnnxError::Graph {
+                reason: "it was not tried".to_owned(),
+            }),
         }
     }
-    match (base, failed) {
-        (Some(base), _) => Ok(Probed {
-            outputs: seen(&collected),
-            base,
-        }),
-        (None, Some(error)) => Err(error),
-        (None, None) => Err(OnnxError::Graph {
-            reason: "it was not tried".to_owned(),
-        }),
+
+    /// Values with which a row of zeros comes to the end.
+    fn pleasing(&self, blank: &Row) -> Option<BTreeMap<usize, Value>> {
+        let zeros = made_up(blank, self.schema, 0, &[], &mut Random(1));
+        let mut values = BTreeMap::new();
+        let mut passed: BTreeSet<String> = BTreeSet::new();
+        let mut at = node(self.run(&zeros).err()?)?;
+        'further: loop {
+            for (feature, value) in self.candidates() {
+                if self.is_late() {
+                    return None;
+                }
+                let mut tried = values.clone();
+                tried.insert(feature, value);
+                match self.run(&with(&zeros, &tried)) {
+                    Ok(_) => return Some(tried),
+                    Err(error) => {
+                        let now = node(error)?;
+                        if now != at && !passed.contains(&now) {
+                            passed.insert(std::mem::replace(&mut at, now));
+                            values = tried;
+                            continue 'further;
+                        }
+                    }
+                }
+            }
+            return None;
+        }
+    }
+
+    /// Every value that the graph knows, for every feature that could have it.
+    fn candidates(&self) -> impl Iterator<Item = (usize, Value)> + '_ {
+        let features = self.schema.features().iter().enumerate();
+        features.flat_map(|(place, feature)| {
+            let (words, numbers) = match &feature.kind {
+                Kind::Text => (self.known.words.as_slice(), &[][..]),
+                Kind::Number { .. } => (&[][..], self.known.numbers.as_slice()),
+                _ => (&[][..], &[][..]),
+            };
+            let words = words.iter().map(|word| Value::Text(word.clone()));
+            let numbers = numbers.iter().map(|number| Value::Number(*number));
+            words.chain(numbers).map(move |value| (place, value))
+        })
+    }
+
+    fn run(&self, row: &Row) -> Result<Vec<Output>, OnnxError> {
+        let row = std::slice::from_ref(row);
+        self.engine.run(&Frame::from_rows(self.schema, row))
+    }
+
+    fn is_late(&self) -> bool {
+        self.started.elapsed() > TIME_MAX
+    }
+}
+
+fn with(row: &Row, values: &BTreeMap<usize, Value>) -> Row {
+    let put = |row: Row, (place, value): (&usize, &Value)| row.with_value(*place, value.clone());
+    values.iter().fold(row.clone(), put)
+}
+
+/// The node that could not take its numbers.
+fn node(error: OnnxError) -> Option<String> {
+    match error {
+        OnnxError::Run { node, .. } => Some(node),
+        _ => None,
     }
 }
 
