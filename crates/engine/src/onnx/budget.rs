@@ -5,17 +5,19 @@
 
 use std::cell::Cell;
 
-use super::tensor::Fault;
+use super::tensor::{Data, Fault, Value};
 
 /// Most elements that all operators of a run may build: one gibibyte of doubles.
 const ELEMENTS_MAX: u64 = 1 << 27;
 /// And for each of its rows. A graph is tried on a row at a time before it is taken in, so that one that asks for too much is
 /// refused within seconds.
-const ROW_ELEMENTS_MAX: u64 = 1 << 24;
+const ROW_ELEMENTS_MAX: u64 = 1 << 26;
 /// Most steps of arithmetic in a run: some tens of seconds.
 const STEPS_MAX: u64 = 1 << 35;
 /// And for each of its rows.
 const ROW_STEPS_MAX: u64 = 1 << 32;
+/// What calling an operator costs beside what it computes.
+const CALL_STEPS: usize = 256;
 
 /// What is left.
 #[derive(Debug)]
@@ -49,8 +51,22 @@ impl Budget {
         spend(
             &self.elements,
             elements,
-            "the run builds more elements than are allowed: 2^24 a row, 2^27 in all",
+            "the run builds more elements than are allowed: 2^26 a row, 2^27 in all",
         )
+    }
+
+    /// Asks for the call of an operator: even one on nothing costs, so that loops over empty tensors end, and every text that
+    /// it may have to read costs its length, however often it is the same one.
+    pub(super) fn call(&self, inputs: &[Option<&Value>]) -> Result<(), Fault> {
+        let texts = inputs.iter().flatten().filter_map(|value| match value {
+            Value::Tensor(tensor) => match tensor.data() {
+                Data::Text(texts) => Some(texts),
+                _ => None,
+            },
+            Value::Maps(_) => None,
+        });
+        let bytes = texts.map(|texts| texts.iter().map(|text| text.len()).sum::<usize>());
+        self.work(bytes.fold(CALL_STEPS, usize::saturating_add))
     }
 
     /// Asks for this many multiplications or comparisons.

@@ -9,6 +9,7 @@
 #[cfg(feature = "onnxruntime")]
 pub(super) mod onnxruntime;
 mod plain;
+mod steps;
 mod wide;
 
 use std::collections::{BTreeSet, HashMap};
@@ -197,6 +198,12 @@ impl Net {
                 .map_err(|error| wrong(&error.to_string()))
         })?;
         check_sizes(&net, graph)?;
+        let weights: HashMap<&str, &[i64]> = graph
+            .initializer
+            .iter()
+            .map(|tensor| (tensor.name.as_str(), tensor.dims.as_slice()))
+            .collect();
+        steps::check(graph, |name| shape_of(&net, &weights, name))?;
         let (names, shapes): (Vec<String>, Vec<Vec<usize>>) = shapes.into_iter().unzip();
         let outputs = graph.output.len();
         #[cfg(feature = "onnxruntime")]
@@ -422,6 +429,20 @@ fn check_sizes(net: &Model, graph: &GraphProto) -> Result<(), OnnxError> {
         )));
     }
     Ok(())
+}
+
+/// A value's sizes, where they are known: those of weights from the file, the optimizer may have packed them.
+fn shape_of(net: &Model, weights: &HashMap<&str, &[i64]>, name: &str) -> Option<Vec<usize>> {
+    if let Some(sizes) = weights.get(name) {
+        let sizes = sizes.iter().map(|size| usize::try_from(*size).ok());
+        return sizes.collect();
+    }
+    let shape = net.node_info(net.find_node(name)?)?.shape()?;
+    let sizes = shape.iter().map(|size| match size {
+        Size::Fixed(size) => Some(*size),
+        Size::Symbolic(_) => None,
+    });
+    sizes.collect()
 }
 
 /// Some rows of an input; where the net is for more, the last one again and again.

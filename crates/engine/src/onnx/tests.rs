@@ -445,7 +445,17 @@ fn a_graph_that_doubles_without_end_runs_out_of_budget() {
         .run(&[Tensor::float(vec![1, 4], vec![0.0; 4]).unwrap()])
         .unwrap_err()
         .to_string();
-    assert!(failed.contains("2^24 a row"), "{failed}");
+    assert!(failed.contains("2^26 a row"), "{failed}");
+}
+
+#[test]
+fn a_long_text_costs_its_length_wherever_it_is_read() {
+    let budget = Budget::of(1 << 20, (256 + 1_000) + (256 + 1_999));
+    let long: Arc<str> = "x".repeat(500).into();
+    let texts = Value::Tensor(Tensor::of(vec![1, 2], vec![long.clone(), long]));
+    let (few, many) = ([Some(&texts)], [None, Some(&texts), Some(&texts)]);
+    assert!(budget.call(&few).is_ok());
+    assert!(budget.call(&many).is_err(), "four times 500 letters");
 }
 
 #[test]

@@ -119,6 +119,8 @@ pub(super) fn tokenizer(node: Attributes<'_>, _: Versions) -> Built {
         let x = call.tensor(0)?;
         let texts = x.values::<Arc<str>>()?;
         claim_bytes(call, texts.iter().map(|text| text.len()))?;
+        let bytes = texts.iter().map(|text| text.len() + 1).sum::<usize>();
+        call.budget.work(bytes.saturating_mul(cut.passes()))?;
         let rows: Vec<Vec<&str>> = texts
             .iter()
             .map(|text| cut.tokens(text, shortest))
@@ -175,6 +177,14 @@ impl Cut {
             return Err(Fault::new("its separators are patterns"));
         }
         Ok(Cut::Separators(separators))
+    }
+
+    /// How often it goes over a text.
+    fn passes(&self) -> usize {
+        match self {
+            Cut::Separators(separators) => separators.len(),
+            Cut::Characters | Cut::Runs(_) => 1,
+        }
     }
 
     fn tokens<'a>(&'a self, text: &'a str, shortest: usize) -> Vec<&'a str> {
