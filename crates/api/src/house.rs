@@ -21,6 +21,7 @@ use ombud_ledger::{Entry, LaneName, Ledger, RecordId, Recorded, Tenant, Verifyin
 use ombud_ops::Ops;
 use ombud_store::registry::Registry;
 use ombud_store::{Depot, Store};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
@@ -32,6 +33,9 @@ use tokio::sync::Semaphore;
 const REFUSAL_WAIT: Duration = Duration::from_secs(2);
 /// How long a ledger that failed is told to be unwell.
 const FAILURE_REMEMBERED_US: i64 = 10_000_000;
+/// How long nothing of what waits for the ledger may be finished before it is told to be unwell. A slow disk's group commit
+/// takes tenths of a second.
+const STILL_MAX: Duration = Duration::from_secs(5);
 
 /// A handle on everything; cheap to clone.
 #[derive(Debug, Clone)]
@@ -221,11 +225,18 @@ impl House {
         self.auth.tenant()
     }
 
-    /// Whether the ledger could be written when it was last tried. A failure that is older than `FAILURE_REMEMBERED_US` is
-    /// forgotten: whoever is sent no requests because of it would never find out that it has passed.
+    /// Whether the ledger could be written when it was last tried, and does not hang now. A failure that is older than
+    /// `FAILURE_REMEMBERED_US` is forgotten: whoever is sent no requests because of it would never find out that it has
+    /// passed.
     pub fn ledger_is_well(&self) -> bool {
         let failed_us = self.metrics.ledger_failed_us.load(Ordering::Relaxed);
-        now_us() - failed_us > FAILURE_REMEMBERED_US
+        now_us() - failed_us > FAILURE_REMEMBERED_US && self.ledger.queue().still < STILL_MAX
+    }
+
+    /// Everybody of whom something is on record.
+    pub async fn tenants(&self) -> Result<BTreeSet<Tenant>, ombud_ledger::Error> {
+        let heads = self.ledger.read(|reader| reader.heads(None)).await?;
+        Ok(heads.into_iter().map(|head| head.tenant).collect())
     }
 
     /// Takes the further rows of a batch out of a caller's bucket.

@@ -6,6 +6,7 @@
 //! surrounds every request. The room knows no kit: kits hand in routers of their own.
 
 pub mod access;
+pub mod adoptions;
 pub mod auth;
 pub mod bodies;
 pub mod config;

@@ -68,6 +68,8 @@ pub struct Rooms {
     pub ledger: Ledger,
     /// What checks its checkpoints.
     pub checkpoint_key: VerifyingKey,
+    /// Who signed the newest checkpoint when this one opened, where that was another key.
+    pub signer_before: Option<VerifyingKey>,
     /// What was handed in.
     pub kits: &'static [Kit],
 }
@@ -241,8 +243,11 @@ pub async fn rooms_with(
         .clone()
         .map(|metrics| Arc::new(OpsObserver(metrics)) as Arc<dyn ombud_ops::Observer>);
     let (config, owner) = (config.clone(), tenant.clone());
-    let (ledger, checkpoint_key) =
-        blocking(move || open_ledger(&config, place.for_ledger(), &owner, lane, metrics)).await?;
+    let Signed {
+        ledger,
+        checkpoint_key,
+        before,
+    } = blocking(move || open_ledger(&config, place.for_ledger(), &owner, lane, metrics)).await?;
     ledger.claim(&tenant).await?;
     let options = Options {
         registry: registry.clone(),
@@ -261,6 +266,7 @@ pub async fn rooms_with(
         ops,
         ledger,
         checkpoint_key,
+        signer_before: before,
         kits,
     })
 }
@@ -307,6 +313,19 @@ pub async fn first_start(config: &Config, rooms: &Rooms) -> Result<Option<FirstS
     }))
 }
 
+/// Puts on record that another key signs from this start on, so that an auditor who trusted the one before finds why.
+pub async fn record_new_signer(rooms: &Rooms) -> Result<(), OpenError> {
+    let Some(before) = rooms.signer_before else {
+        return Ok(());
+    };
+    let detail = serde_json::json!({
+        "did": "sign checkpoints by another key",
+        "key": rooms.checkpoint_key.to_string(),
+        "before": before.to_string(),
+    });
+    record_at_start(rooms, "start", &detail).await
+}
+
 /// Whoever has the first admin's password or the first key has them from this start, and an auditor finds when that was.
 async fn record_first_start(rooms: &Rooms, key: &NewKey) -> Result<(), OpenError> {
     let did = [
@@ -314,13 +333,22 @@ async fn record_first_start(rooms: &Rooms, key: &NewKey) -> Result<(), OpenError
         serde_json::json!({ "did": "make key", "prefix": key.prefix, "label": key.label, "role": key.role.as_str() }),
     ];
     for detail in did {
-        let now = now_us();
-        let id = RecordId::generate(now).map_err(ombud_ledger::Error::from)?;
-        let mut entry = Entry::new(id, Kind::KeyChange, now);
-        entry.principal = Some(key.created_by.clone());
-        entry.detail = Some(detail.to_string());
-        rooms.ledger.append(&rooms.tenant, entry).await?;
+        record_at_start(rooms, &key.created_by, &detail).await?;
     }
+    Ok(())
+}
+
+async fn record_at_start(
+    rooms: &Rooms,
+    who: &str,
+    detail: &serde_json::Value,
+) -> Result<(), OpenError> {
+    let now = now_us();
+    let id = RecordId::generate(now).map_err(ombud_ledger::Error::from)?;
+    let mut entry = Entry::new(id, Kind::KeyChange, now);
+    entry.principal = Some(who.to_owned());
+    entry.detail = Some(detail.to_string());
+    rooms.ledger.append(&rooms.tenant, entry).await?;
     Ok(())
 }
 
@@ -441,13 +469,20 @@ fn trust(config: &Config) -> Result<Trust, OpenError> {
     })
 }
 
+/// A ledger, and who signs for it.
+struct Signed {
+    ledger: Ledger,
+    checkpoint_key: VerifyingKey,
+    before: Option<VerifyingKey>,
+}
+
 fn open_ledger(
     config: &Config,
     database: Database,
     tenant: &Tenant,
     lane: LaneName,
     metrics: Option<Arc<Metrics>>,
-) -> Result<(Ledger, VerifyingKey), OpenError> {
+) -> Result<Signed, OpenError> {
     let master = LocalMasterKey::load(&master_key_source(config, &database)?)?;
     let before = &config.ledger.master_key_before_file;
     let master: Arc<dyn MasterKey> = match before.as_os_str().is_empty() {
@@ -459,6 +494,11 @@ fn open_ledger(
     };
     let signer = Signer::new(&signing_key_source(config, &database, tenant)?.load()?);
     let checkpoint_key = signer.verifying_key();
+    // One of another length is a flaw that `verify` names.
+    let newest = newest_signer(&database, tenant)?.and_then(|signer| signer.try_into().ok());
+    let before = newest
+        .map(VerifyingKey::new)
+        .filter(|signer| *signer != checkpoint_key);
     let folder = &config.ledger.checkpoint_folder;
     let options = ombud_ledger::Options {
         database,
@@ -469,7 +509,11 @@ fn open_ledger(
         observer: metrics
             .map(|metrics| Arc::new(LedgerObserver(metrics)) as Arc<dyn ombud_ledger::Observer>),
     };
-    Ok((Ledger::open(options)?, checkpoint_key))
+    Ok(Signed {
+        ledger: Ledger::open(options)?,
+        checkpoint_key,
+        before,
+    })
 }
 
 fn master_key_source(config: &Config, database: &Database) -> Result<SecretSource, OpenError> {
@@ -531,7 +575,7 @@ fn signing_key_source(
     );
     if !path.exists() {
         // A new key would sign on beside the old one, and whoever trusts that one finds a flaw in every checkpoint.
-        if has_checkpoints(database, tenant)? {
+        if newest_signer(database, tenant)?.is_some() {
             return Err(OpenError::CheckpointKeyGone { path });
         }
         SecretSource::generate_file_once(&path)?;
@@ -539,12 +583,15 @@ fn signing_key_source(
     Ok(SecretSource::File(path))
 }
 
-fn has_checkpoints(database: &Database, tenant: &Tenant) -> Result<bool, OpenError> {
+fn newest_signer(database: &Database, tenant: &Tenant) -> Result<Option<Vec<u8>>, OpenError> {
     if matches!(database, Database::Sqlite(path) if !path.exists()) {
-        return Ok(false);
+        return Ok(None);
     }
     let reader = Reader::new(database.clone(), None);
-    Ok(reader.schema()?.found > 0 && reader.has_checkpoints(tenant)?)
+    if reader.schema()?.found == 0 {
+        return Ok(None);
+    }
+    Ok(reader.newest_signer(tenant)?)
 }
 
 fn is_in_use(database: &Database) -> Result<bool, OpenError> {

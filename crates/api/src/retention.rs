@@ -8,7 +8,7 @@ use crate::refusal::chain;
 use crate::time::now_us;
 use ombud_core::ModelName;
 use ombud_ledger::Tenant;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 const DAY_US: i64 = 86_400_000_000;
 /// The name that records of forgetting carry.
@@ -55,14 +55,13 @@ impl Policy {
 
 /// Forgets what is too old, of every tenant's models. What fails is told and tried again the next time.
 pub async fn forget_old(house: &House, policy: &Policy) {
-    let heads = match house.ledger.read(|reader| reader.heads(None)).await {
-        Ok(heads) => heads,
+    let tenants = match house.tenants().await {
+        Ok(tenants) => tenants,
         Err(error) => {
             tracing::warn!(cause = %chain(&error), "what is too old could not be looked for");
             return;
         }
     };
-    let tenants: BTreeSet<Tenant> = heads.into_iter().map(|head| head.tenant).collect();
     for tenant in tenants {
         if let Err(error) = forget_of(house, policy, &tenant).await {
             tracing::warn!(cause = %chain(&error), %tenant, "what is too old could not be forgotten");

@@ -105,6 +105,8 @@ impl Server {
         tending.spawn(follow(self.house.clone()));
         tending.spawn(follow_erasures(self.house.clone()));
         tending.spawn(sum_up(self.house.clone()));
+        let (house, start) = (self.house.clone(), now_us());
+        tending.spawn(async move { crate::adoptions::take_up(&house, start).await });
         tending.spawn(forget(self.house.clone()));
         take_up_hours(&self.house).await;
         tending.spawn(keep_hours(self.house.clone()));

@@ -22,11 +22,11 @@ use ombud_core::{Digest, ModelName};
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Records that may wait; two fifths of a second of the writer's work.
@@ -156,6 +156,8 @@ pub enum Contents {
 pub struct Queue {
     pub records: usize,
     pub bytes: usize,
+    /// For how long nothing of it was finished; zero when nothing waits.
+    pub still: Duration,
 }
 
 struct Shared {
@@ -168,10 +170,13 @@ struct Shared {
 }
 
 /// Counts what waits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Intake {
     records: AtomicUsize,
     bytes: AtomicUsize,
+    opened: Instant,
+    /// When something was last finished, or came to an empty queue, in milliseconds from the opening.
+    moved_ms: AtomicU64,
 }
 
 /// A place in the queue; given back when dropped.
@@ -213,7 +218,7 @@ impl Ledger {
         outcome.recv().map_err(|_| Error::Closed)??;
         let shared = Shared {
             jobs,
-            intake: Arc::default(),
+            intake: Arc::new(Intake::new()),
             reader,
             thread: Mutex::new(Some(thread)),
             rewriting,
@@ -407,6 +412,7 @@ impl Ledger {
         Queue {
             records: intake.records.load(Ordering::Relaxed),
             bytes: intake.bytes.load(Ordering::Relaxed),
+            still: intake.still(),
         }
     }
 
@@ -473,30 +479,60 @@ impl Pending {
 }
 
 impl Intake {
+    fn new() -> Self {
+        Intake {
+            records: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            opened: Instant::now(),
+            moved_ms: AtomicU64::new(0),
+        }
+    }
+
     fn reserve(intake: &Arc<Self>, records: usize, bytes: usize) -> Result<Reservation, Error> {
         let records_before = intake.records.fetch_add(records, Ordering::Relaxed);
         let bytes_before = intake.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // Made before the check, so that a refusal gives back what was just counted.
-        let reservation = Reservation {
-            intake: Arc::clone(intake),
-            records,
-            bytes,
-        };
         if records_before + records > QUEUE_RECORDS_MAX || bytes_before + bytes > QUEUE_BYTES_MAX {
+            intake.release(records, bytes);
             return Err(Error::QueueFull {
                 retry_after_ms: RETRY_AFTER_MS,
             });
         }
-        Ok(reservation)
+        if records_before == 0 {
+            intake.move_on();
+        }
+        Ok(Reservation {
+            intake: Arc::clone(intake),
+            records,
+            bytes,
+        })
+    }
+
+    fn release(&self, records: usize, bytes: usize) {
+        self.records.fetch_sub(records, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn move_on(&self) {
+        self.moved_ms.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    fn still(&self) -> Duration {
+        if self.records.load(Ordering::Relaxed) == 0 {
+            return Duration::ZERO;
+        }
+        let moved_ms = self.moved_ms.load(Ordering::Relaxed);
+        Duration::from_millis(self.age_ms().saturating_sub(moved_ms))
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.intake
-            .records
-            .fetch_sub(self.records, Ordering::Relaxed);
-        self.intake.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.intake.move_on();
+        self.intake.release(self.records, self.bytes);
     }
 }
 

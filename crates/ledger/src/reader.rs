@@ -174,9 +174,9 @@ impl Reader {
         Ok(Schema { found, known })
     }
 
-    /// Whether anything of a tenant was ever signed.
-    pub fn has_checkpoints(&self, tenant: &Tenant) -> Result<bool, Error> {
-        self.with(|tables| Ok(!tables.checkpoints(tenant.as_str(), 0, 1)?.is_empty()))
+    /// Who signed a tenant's newest checkpoint, as stored; none when nothing was ever signed.
+    pub fn newest_signer(&self, tenant: &Tenant) -> Result<Option<Vec<u8>>, Error> {
+        self.with(|tables| tables.newest_signer(tenant))
     }
 
     /// The head of every lane; of one tenant or of all.

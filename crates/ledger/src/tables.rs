@@ -158,6 +158,8 @@ pub(crate) trait Reading: Send {
     fn reference(&mut self, tenant: &Tenant) -> Result<Option<Wrapped>>;
     /// Every tenant that has a checkpoint, as stored.
     fn checkpointed_tenants(&mut self) -> Result<Vec<String>>;
+    /// Who signed the tenant's newest checkpoint, as stored.
+    fn newest_signer(&mut self, tenant: &Tenant) -> Result<Option<Vec<u8>>>;
     /// Checkpoints of a tenant from a number on, as stored.
     fn checkpoints(&mut self, tenant: &str, from: i64, limit: usize) -> Result<Vec<CheckpointRow>>;
 }

@@ -45,11 +45,20 @@ impl Ops {
         let (model, environment) = (&ordered.model, &ordered.environment);
         let store = &self.shared.registry.store;
         let now = store.deployment(tenant, model, environment).await?;
-        let candidate = match ordered.order.candidate(now.as_ref()) {
+        let order = match (&ordered.order, &now) {
+            // After a canary was taken back nothing is kept warm, and what answered before is in the events.
+            (Order::Rollback { to: None }, Some(now)) if now.traffic.previous().is_empty() => {
+                let active = now.traffic.active();
+                let before = store.served_before(tenant, model, environment, active);
+                Order::Rollback { to: before.await? }
+            }
+            (order, _) => order.clone(),
+        };
+        let candidate = match order.candidate(now.as_ref()) {
             Some(version) => Some(self.candidate(tenant, model, version).await?),
             None => None,
         };
-        let has_served = match ordered.order {
+        let has_served = match order {
             Order::Rollback { to: Some(version) } => {
                 store
                     .has_served(tenant, model, environment, version)
@@ -66,14 +75,14 @@ impl Ops {
             force: ordered.force.as_ref(),
             reason: &ordered.reason,
         };
-        let change = deploy::decide(&situation, &ordered.order)?;
+        let change = deploy::decide(&situation, &order)?;
         let now_us = self.now_us();
         let mut warmed = Vec::new();
         for version in change.traffic.versions() {
             let routing = &self.shared.routing;
             warmed.push(routing.warm(tenant, model, version).await?);
         }
-        let candidate = match (candidate, &ordered.order, change.traffic.active().first()) {
+        let candidate = match (candidate, &order, change.traffic.active().first()) {
             // Going back is free, but not silent: the event has the gates of what it goes back to.
             (None, Order::Rollback { .. }, Some(share)) => {
                 Some(self.candidate(tenant, model, share.version).await?)

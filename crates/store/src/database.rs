@@ -40,6 +40,10 @@ pub(crate) enum Database {
     Postgres(PgPool),
 }
 
+/// How often, and in what steps, it is tried to empty SQLite's log while others read.
+const EMPTY_TRIES: usize = 20;
+const EMPTY_PAUSE: Duration = Duration::from_millis(100);
+
 /// A transaction; dropping it undoes everything.
 pub enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
@@ -178,6 +182,24 @@ impl Database {
             sqlx::raw_sql(*statement).execute(&mut connection).await?;
         }
         Ok(connection.close().await?)
+    }
+
+    /// Carries SQLite's log of writes over and empties it: until then it holds each transaction by itself. Whether nothing stood
+    /// in the way; PostgreSQL keeps its own log, which no client can empty.
+    pub async fn empty_log(&self) -> Result<bool> {
+        let Database::Sqlite { writing, .. } = self else {
+            return Ok(true);
+        };
+        for _ in 0..EMPTY_TRIES {
+            let row = sqlx::query("pragma wal_checkpoint(truncate)")
+                .fetch_one(writing)
+                .await?;
+            if row.try_get::<i64, _>(0)? == 0 {
+                return Ok(true);
+            }
+            tokio::time::sleep(EMPTY_PAUSE).await;
+        }
+        Ok(false)
     }
 
     /// Finishes what runs and closes every connection.

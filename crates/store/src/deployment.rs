@@ -200,6 +200,31 @@ impl Store {
         Ok(!self.database.rows(sql, values).await?.is_empty())
     }
 
+    /// The version that answered everybody before those of `now` did, by what the events say, and that nobody went back from;
+    /// none when there was no other.
+    pub async fn served_before(
+        &self,
+        tenant: &Tenant,
+        model: &ModelName,
+        environment: &Environment,
+        now: &[Share],
+    ) -> Result<Option<Version>> {
+        let sql = "select kind, was, becomes from store_events where tenant = $1 and model = $2 and environment = $3 \
+            order by id desc limit $4";
+        let values = values![tenant, model, environment, EVENTS_LOOKED_BACK];
+        let mut out: Vec<Version> = now.iter().map(|share| share.version).collect();
+        for row in self.database.rows(sql, values).await? {
+            let became = alone_in(&row.text("becomes")?);
+            if let Some(found) = became.filter(|found| !out.contains(found)) {
+                return Ok(Some(found));
+            }
+            if row.text("kind")? == "rollback" {
+                out.extend(alone_in(&row.text("was")?));
+            }
+        }
+        Ok(None)
+    }
+
     /// Gives a deployment its new state and writes the event, when nobody changed it since its author looked.
     pub async fn put_deployment(
         &self,
@@ -271,6 +296,15 @@ impl Store {
         touch(&mut transaction, tenant, Topic::Deployments).await?;
         transaction.commit().await
     }
+}
+
+/// How far back it is looked for what answered before.
+const EVENTS_LOOKED_BACK: i64 = 1_000;
+
+/// The version that has all of the traffic, of a text as [`Traffic`] tells it: `v2 100%, shadow v3`.
+fn alone_in(told: &str) -> Option<Version> {
+    let (version, share) = told.strip_prefix('v')?.split_once(' ')?;
+    share.starts_with("100%").then(|| version.parse().ok())?
 }
 
 const CLEAR_TRAFFIC: &str =

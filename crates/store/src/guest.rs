@@ -59,6 +59,13 @@ impl Store {
         self.database.begin().await
     }
 
+    /// Wipes what was deleted from the database's files, where what was written before still lies: SQLite's log of writes, and
+    /// PostgreSQL's tables by `rewrites`. Whether nothing stood in the way.
+    pub async fn wipe(&self, rewrites: &[&'static str]) -> Result<bool> {
+        self.database.rewrite(rewrites).await?;
+        self.database.empty_log().await
+    }
+
     /// Runs one statement that writes; how many rows it touched.
     pub async fn execute(&self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
         self.database.execute(sql, values).await

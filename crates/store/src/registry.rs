@@ -77,6 +77,10 @@ impl Registry {
         let label = how.label.clone().unwrap_or_else(|| manifest.label.clone());
         let known = store.version_by_digest(tenant, model, bundle.digest());
         if let Some(known) = known.await? {
+            // Files that were lost since are brought back; those that are there are compared.
+            self.artifacts
+                .put(&location(tenant, &known), bundle)
+                .await?;
             return Ok(Registration::Known(known));
         }
         store.refuse_label(tenant, model, &label).await?;
@@ -122,7 +126,11 @@ impl Registry {
         self.artifacts.put(&location, Arc::clone(&bundle)).await?;
         let new = new_version(&bundle, version, label, how.by);
         let registered = self.store.register(tenant, new, how.now_us).await;
-        if !matches!(registered, Ok(Registration::New(_))) {
+        let is_its = |registration: &Registration| match registration {
+            Registration::New(_) => true,
+            Registration::Known(known) => known.version == version,
+        };
+        if !registered.as_ref().is_ok_and(is_its) {
             // Somebody was faster; these files belong to no version.
             self.artifacts.remove(&location).await?;
         }

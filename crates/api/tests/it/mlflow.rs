@@ -7,9 +7,12 @@ use axum::http::{Method, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ombud_api::access::Access;
+use ombud_api::adoptions;
 use ombud_api::routes::mlflow::ACCESS;
+use ombud_api::time::now_us;
 use ombud_ledger::Tenant;
 use ombud_store::key::NewKey;
+use ombud_store::tracking::listing::NewListedVersion;
 use ombud_store::{Role, Scopes};
 use serde_json::{Value, json};
 
@@ -341,6 +344,52 @@ async fn a_version_that_is_a_pickle_is_kept_and_never_deployed() {
     open.call(get(&format!("{API}/registered-models/get?name=Iris%20Model")).key(&key))
         .await
         .refused("not-found");
+}
+
+#[tokio::test]
+async fn a_registration_that_a_killed_server_left_is_taken_up() {
+    let open = Open::new().await;
+    let key = open.key(Role::Operator).await;
+    done(
+        &open,
+        &key,
+        "registered-models/create",
+        &json!({ "name": "left" }),
+    )
+    .await;
+    let (store, tenant) = (&open.house.store, open.house.tenant());
+    let model = store.listed(tenant, "left").await.expect("a model").model;
+    let new = NewListedVersion {
+        source: "s3://elsewhere/model".to_owned(),
+        run: None,
+        run_link: None,
+        logged_model: None,
+        description: String::new(),
+        user: "key:omb_gone".to_owned(),
+        tags: Vec::new(),
+        files: None,
+        version: None,
+    };
+    let listed_us = now_us();
+    store
+        .list_version(tenant, &model, new, listed_us)
+        .await
+        .expect("a version");
+    let of_it = format!("{API}/model-versions/get?name=left&version=1");
+    let waits = open.call(get(&of_it).key(&key)).await.json();
+    let waits = &waits["model_version"];
+    assert_eq!(waits["status"], "PENDING_REGISTRATION", "{waits}");
+    // Its own are left to the server that is at them.
+    adoptions::take_up(&open.house, listed_us).await;
+    let waits = open.call(get(&of_it).key(&key)).await.json();
+    let waits = &waits["model_version"];
+    assert_eq!(waits["status"], "PENDING_REGISTRATION", "{waits}");
+    adoptions::take_up(&open.house, listed_us + 1).await;
+    let told = open.call(get(&of_it).key(&key)).await.json();
+    let told = &told["model_version"];
+    assert_eq!(told["status"], "READY", "{told}");
+    let message = told["status_message"].as_str().expect("a text");
+    assert!(message.contains("s3://elsewhere/model"), "{message}");
 }
 
 #[tokio::test]

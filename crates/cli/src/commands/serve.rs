@@ -62,6 +62,13 @@ async fn serve(config: Config, console: &Console) -> Result<(), Failure> {
     let rooms =
         open::rooms_with(&config, lane, Some(Arc::clone(&metrics)), crate::kits::ALL).await?;
     let first = open::first_start(&config, &rooms).await?;
+    open::record_new_signer(&rooms).await?;
+    if let Some(before) = rooms.signer_before {
+        console.warn(&format!(
+            "checkpoints were signed by {before} and are by {} from now on: if that was not meant, stop and bring the key before back;              `ombud audit verify` needs --trust for both",
+            rooms.checkpoint_key
+        ));
+    }
     let house = open::house(config, rooms, metrics)?;
     let server = Server::open(house.clone()).await?;
     // From here on a signal ends in order.

@@ -54,6 +54,12 @@ fn a_server_does_not_start_with_keys_that_are_not_the_ledger_s() {
         &json!({ "input": person(), "subject": "ana" }),
     )
     .fine();
+    let told = std::fs::read_to_string(place.path("serve.log")).expect("a log");
+    assert!(told.contains("checkpoints were signed by"), "{told}");
+    assert_eq!(server.stop(), Some(0));
+    let acts = place.json(&["audit", "show", "--kind", "key_change", "--json"]);
+    let is_on_record = acts.to_string().contains("sign checkpoints by another key");
+    assert!(is_on_record, "{acts}");
 }
 
 #[test]

@@ -550,6 +550,13 @@ impl Reading for PostgresReader {
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
+    fn newest_signer(&mut self, tenant: &Tenant) -> Result<Option<Vec<u8>>> {
+        let sql =
+            "select signer from ledger_checkpoints where tenant = $1 order by number desc limit 1";
+        let row = self.link.row(query(sql).bind(tenant.as_str()))?;
+        row.map(|row| Ok(row.try_get(0)?)).transpose()
+    }
+
     fn checkpoints(&mut self, tenant: &str, from: i64, limit: usize) -> Result<Vec<CheckpointRow>> {
         let sql = "select number, body, signer, signature from ledger_checkpoints where tenant = $1 and number >= $2 \
             order by number limit $3";

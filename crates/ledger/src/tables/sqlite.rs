@@ -446,6 +446,14 @@ impl Reading for SqliteReader {
         Ok(tenants.collect::<rusqlite::Result<_>>()?)
     }
 
+    fn newest_signer(&mut self, tenant: &Tenant) -> Result<Option<Vec<u8>>> {
+        let mut statement = self.connection.prepare_cached(
+            "select signer from ledger_checkpoints where tenant = ?1 order by number desc limit 1",
+        )?;
+        let read = |row: &Row<'_>| Ok(row.get_ref(0)?.as_bytes()?.to_vec());
+        Ok(statement.query_row([tenant.as_str()], read).optional()?)
+    }
+
     fn checkpoints(&mut self, tenant: &str, from: i64, limit: usize) -> Result<Vec<CheckpointRow>> {
         let mut statement = self.connection.prepare_cached(
             "select number, body, signer, signature from ledger_checkpoints where tenant = ?1 and number >= ?2 \

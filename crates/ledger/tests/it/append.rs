@@ -175,11 +175,16 @@ fn a_full_queue_refuses_at_once_and_what_was_accepted_is_recorded() {
     assert_eq!(refused.class(), Class::Unavailable);
     assert!(refused.retry_after_ms().is_some());
     assert_eq!(ledger.queue().records, accepted.len() * 512);
+    let still = ledger.queue().still;
+    while ledger.queue().still <= still {
+        std::thread::yield_now();
+    }
     blocker.execute_batch("rollback").unwrap();
     for pending in accepted {
         pending.wait().unwrap();
     }
     assert_eq!(ledger.queue().records, 0);
+    assert!(ledger.queue().still.is_zero());
     assert_sound(&verify(&ledger));
 }
 

@@ -19,6 +19,7 @@ promises! {
     a_failed_gate_is_refused_and_a_forced_one_shouts,
     a_gate_is_judged_by_its_numbers_and_an_unsigned_bundle_is_named,
     nothing_goes_back_to_a_version_that_never_answered,
+    after_a_canary_it_is_known_what_answered_before,
     a_version_that_cannot_be_loaded_changes_nothing,
     a_swapped_bundle_is_not_put_to_work,
     of_two_orders_at_once_the_loser_is_on_record,
@@ -254,6 +255,48 @@ async fn a_gate_is_judged_by_its_numbers_and_an_unsigned_bundle_is_named(house: 
     assert!(
         numbers["warning"].as_str().unwrap().contains("not signed"),
         "{numbers}"
+    );
+}
+
+async fn after_a_canary_it_is_known_what_answered_before(house: &House) {
+    for number in 1..=4 {
+        house.register_one(number, Vec::new()).await;
+    }
+    let canary = |number: u32| Order::Canary {
+        version: version(number),
+        percent: 10,
+    };
+    let back = || Order::Rollback { to: None };
+    // Version 3 was taken back as a whole, 4 as a canary; neither is what answered before 2.
+    let orders = [
+        deploy(1),
+        deploy(2),
+        deploy(3),
+        back(),
+        canary(4),
+        back(),
+        back(),
+    ];
+    for order in orders {
+        house.time.pass(MILLISECOND_US);
+        house.order(order).await.unwrap();
+    }
+    let place = (&acme(), &claims(), &Environment::production());
+    let now = house.ops.routing().live(place.0, place.1, place.2);
+    let active = now.unwrap().deployment.traffic.active().to_vec();
+    assert_eq!(
+        (active.len(), active[0].version),
+        (1, version(1)),
+        "{active:?}"
+    );
+    house.time.pass(MILLISECOND_US);
+    house.order(canary(4)).await.unwrap();
+    house.time.pass(MILLISECOND_US);
+    house.order(back()).await.unwrap();
+    let refused = house.order(back()).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("no version before"),
+        "{refused}"
     );
 }
 

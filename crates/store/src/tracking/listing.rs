@@ -6,6 +6,7 @@
 mod facts;
 mod versions;
 
+pub use versions::WaitingVersion;
 pub(crate) use versions::list_with_bundle;
 
 use super::search::{Attribute, Prepared, SearchQuery, Searchable, Shelf};

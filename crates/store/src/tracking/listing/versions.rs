@@ -51,6 +51,21 @@ const VERSIONS: Searchable = Searchable {
     among_equals: &[],
 };
 
+/// Waiting versions that are told at once.
+const WAITING_ROWS: i64 = 1_000;
+
+/// A version of which nothing became yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingVersion {
+    pub model: ModelName,
+    pub version: Version,
+    pub source: String,
+    /// Where its files lie here, when they do.
+    pub files: Option<FilePath>,
+    /// Who listed it.
+    pub user: String,
+}
+
 impl Store {
     /// Lists a version that is only kept so far; it waits for what becomes of it.
     pub async fn list_version(
@@ -125,6 +140,31 @@ impl Store {
             now_us
         ];
         self.database.execute(sql, values).await.map(drop)
+    }
+
+    /// Versions that were listed before a moment and wait for what becomes of them, oldest first; at most
+    /// [`WAITING_ROWS`].
+    pub async fn waiting_versions(
+        &self,
+        tenant: &Tenant,
+        before_us: i64,
+    ) -> Result<Vec<WaitingVersion>> {
+        let sql = "select model, version, source, files, user_name from store_listed_versions \
+            where tenant = $1 and status = $2 and created_us < $3 order by created_us limit $4";
+        let values = values![tenant, Status::Pending.as_str(), before_us, WAITING_ROWS];
+        let rows = self.database.rows(sql, values).await?;
+        rows.iter()
+            .map(|row| {
+                let files = row.text_or_none("files", "files")?;
+                Ok(WaitingVersion {
+                    model: row.model("model")?,
+                    version: row.version("version")?,
+                    source: row.text("source")?,
+                    files: files.and_then(|path| FilePath::new(&path).ok()),
+                    user: row.text("user_name")?,
+                })
+            })
+            .collect()
     }
 
     /// Ties a version to the run that made it.

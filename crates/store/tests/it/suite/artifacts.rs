@@ -195,6 +195,15 @@ async fn registering_is_once_for_each_content(artifacts: Arc<dyn Artifacts>) {
         .await
         .unwrap();
     assert_eq!(again, Registration::Known(first.clone()));
+    let place = at(&bundle, 1);
+    registry.artifacts.remove(&place).await.unwrap();
+    let again = registry
+        .register(&tenant, Arc::clone(&bundle), how(None))
+        .await
+        .unwrap();
+    assert_eq!(again, Registration::Known(first.clone()));
+    let found = registry.bundle(&tenant, &first).await.unwrap();
+    assert_eq!(found.digest(), first.digest, "what was lost is back");
     let refused = registry
         .register(&tenant, altered(&bundle), how(None))
         .await
@@ -225,7 +234,6 @@ async fn registering_is_once_for_each_content(artifacts: Arc<dyn Artifacts>) {
     registry.delete(&tenant, &second).await.unwrap();
     assert!(registry.bundle(&tenant, &second).await.is_err());
     // A bundle that was swapped behind our back is not served.
-    let place = at(&bundle, 1);
     registry.artifacts.remove(&place).await.unwrap();
     registry
         .artifacts
