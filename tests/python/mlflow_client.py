@@ -229,7 +229,7 @@ def logged_models(client, experiment):
 
 def prompts():
     if not IS_3:
-        return
+        return None
     name = f"greeting-{SALT}"
     first = mlflow.genai.register_prompt(name=name, template="Good morning, {{who}}.")
     second = mlflow.genai.register_prompt(name=name, template="Good evening, {{who}}.", commit_message="later")
@@ -237,6 +237,7 @@ def prompts():
     assert mlflow.genai.load_prompt(f"prompts:/{name}/1").format(who="Ana") == "Good morning, Ana."
     assert name in [prompt.name for prompt in mlflow.genai.search_prompts()]
     assert name not in [model.name for model in MlflowClient().search_registered_models()]
+    return name
 
 
 def main():
@@ -247,7 +248,7 @@ def main():
     told = {"mlflow": mlflow.__version__, "experiment": experiment, "registry": registry(client), "wrong_filter": wrong_filter}
     told["deployable"] = deployable(client)
     logged_models(client, experiment)
-    prompts()
+    told["prompt"] = prompts()
     print(json.dumps(told))
 
 

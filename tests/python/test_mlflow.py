@@ -250,9 +250,11 @@ def test_everything_of_a_server_of_mlflow_comes_over(theirs, tmp_path):
     source = graph["model_version"]["source"]
     same = {"source": source, "model_id": source.removeprefix("models:/")}
     asked_there(url, "model-versions/create", {"name": "o'neil", **same})
+    run = asked_there(url, "runs/search", {"experiment_ids": ["1"], "max_results": 1})["runs"][0]["info"]["run_id"]
+    asked_there(url, "model-versions/create", {"name": "o'neil", "source": f"runs:/{run}/notes", "run_id": run})
     with serving(tmp_path / "data") as ours:
         took = json.loads(ombud("import", "mlflow", url, "--folder", ours.folder, "--json").stdout)
-        assert took["runs"] >= 7 and took["versions"] == 5 and took["deployable"] == 3, took
+        assert took["runs"] >= 7 and took["versions"] == 8 and took["deployable"] == 3, took
         assert took["metrics"] >= 1_000 and took["files"] > 10, took
         # What serves is decided here, by gates; the next import tells it once more.
         assert {"model": "graph", "version": 1, "stage": "Production"} in took["staged"], took
@@ -261,6 +263,11 @@ def test_everything_of_a_server_of_mlflow_comes_over(theirs, tmp_path):
         assert again["staged"] == took["staged"] and again["left_out"] == [], again
         aliases = ours.call("GET", "/api/2.0/mlflow/registered-models/get?name=graph")[1]["registered_model"]["aliases"]
         assert {"alias": "1st", "version": "1"} in aliases, aliases
+        # A run's files are looked for where they lie here now.
+        of_run = ours.call("GET", "/api/2.0/mlflow/model-versions/get?name=o%27neil&version=2")[1]["model_version"]
+        assert "is among its files" in of_run["status_message"], of_run
+        prompt = ours.call("GET", f"/api/2.0/mlflow/model-versions/get?name={told['prompt']}&version=2")[1]["model_version"]
+        assert prompt["status"] == "READY" and "Good evening, {{who}}." in json.dumps(prompt["tags"]), prompt
         # What was moved here since stays where it is.
         ours.call("DELETE", "/api/2.0/mlflow/registered-models/alias", {"name": "graph", "alias": "1st"})
         ombud("import", "mlflow", url, "--folder", ours.folder, "--json")

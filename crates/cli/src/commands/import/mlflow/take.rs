@@ -16,6 +16,7 @@ use ombud_store::tracking::listing::{ListedVersion, NewListedVersion, Stage, Sta
 use ombud_store::tracking::logged_model::{NewLoggedModel, path_here};
 use ombud_store::tracking::metric::{ModelPoint, number_in};
 use ombud_store::tracking::run::{DatasetInput, NewRun, Output, Run, RunChange};
+use ombud_store::tracking::search::PROMPT_TAG;
 use ombud_store::tracking::{Pair, Point};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -283,14 +284,24 @@ impl Taking<'_> {
                 if entry["is_dir"] == true {
                     if depth < DEPTH_MAX {
                         folders.push((from, to, depth + 1));
+                    } else {
+                        let what = format!(
+                            "the folder {from:?}: it is more than {DEPTH_MAX} folders deep"
+                        );
+                        self.counts.left_out.push(what);
                     }
                     continue;
                 }
                 if is_stopped() {
                     return Err(Failure::Stopped);
                 }
-                let Ok(place) = FilePath::new(&to) else {
-                    continue;
+                let place = match FilePath::new(&to) {
+                    Ok(place) => place,
+                    Err(error) => {
+                        let what = format!("the file {from:?}: {error}");
+                        self.counts.left_out.push(what);
+                        continue;
+                    }
                 };
                 let chunks = self.server.file(&from).await?;
                 let put = self.rooms.depot.put(&self.rooms.tenant, &place, chunks);
@@ -367,8 +378,20 @@ impl Taking<'_> {
             .server
             .listed("registered-models/search", "registered_models", &[])
             .await?;
-        for model in models {
-            self.model(&model).await?;
+        // MLflow 3 tells of prompts only when it is asked for them; older ones, that know none, of all models again.
+        let filter = prompts();
+        let prompts = self
+            .server
+            .listed(
+                "registered-models/search",
+                "registered_models",
+                &[("filter", &filter)],
+            )
+            .await?;
+        let is_prompt = |model: &&Value| pairs(&model["tags"]).iter().any(is_prompt_tag);
+        let models = models.iter().filter(|model| !is_prompt(model));
+        for model in models.chain(prompts.iter().filter(is_prompt)) {
+            self.model(model).await?;
         }
         Ok(())
     }
@@ -392,7 +415,10 @@ impl Taking<'_> {
         self.counts.models += 1;
         // MLflow's own filters know no way to write the mark that they begin with.
         let mark = if name.contains('\'') { '"' } else { '\'' };
-        let filter = format!("name = {mark}{name}{mark}");
+        let mut filter = format!("name = {mark}{name}{mark}");
+        if pairs(&there["tags"]).iter().any(is_prompt_tag) {
+            filter = format!("{filter} AND {}", prompts());
+        }
         let mut versions = self
             .server
             .listed(
@@ -465,11 +491,7 @@ impl Taking<'_> {
             }
             None => {}
         }
-        let logged = match source.strip_prefix("models:/") {
-            Some(id) => store.logged_model(tenant, id).await.ok(),
-            None => None,
-        };
-        let uri = logged.map_or(source.clone(), |model| model.artifact_uri);
+        let uri = self.address(&source).await;
         let folder = path_here(&uri).and_then(|path| FilePath::new(path).ok());
         let reference = |name: &str| there[name].as_str().map(str::to_owned);
         let new = NewListedVersion {
@@ -492,18 +514,25 @@ impl Taking<'_> {
                 version
             }
         };
-        let adoption = Adoption {
-            tenant: tenant.clone(),
-            caller: settings::caller(),
-            model: model.clone(),
-            version,
-            source,
-            folder,
-        };
-        self.rooms
-            .ops
-            .adopt(Arc::clone(&self.rooms.depot), adoption)
-            .await?;
+        if pairs(&there["tags"]).iter().any(is_prompt_tag) {
+            // A prompt is the text in its tags: nothing becomes of it.
+            store
+                .settle_version(tenant, model, version, "", now_us())
+                .await?;
+        } else {
+            let adoption = Adoption {
+                tenant: tenant.clone(),
+                caller: settings::caller(),
+                model: model.clone(),
+                version,
+                source,
+                folder,
+            };
+            self.rooms
+                .ops
+                .adopt(Arc::clone(&self.rooms.depot), adoption)
+                .await?;
+        }
         self.counts.versions += 1;
         let listed = store.listed_version(tenant, model, version).await?;
         if listed.has_bundle {
@@ -529,6 +558,24 @@ impl Taking<'_> {
                 stage,
             });
         }
+    }
+
+    /// Where a source's files are, when it names a logged model or a run.
+    async fn address(&self, source: &str) -> String {
+        let (store, tenant) = (&self.rooms.store, &self.rooms.tenant);
+        let found = if let Some(id) = source.strip_prefix("models:/") {
+            let model = store.logged_model(tenant, id).await;
+            model.ok().map(|model| model.artifact_uri)
+        } else if let Some((run, path)) = source
+            .strip_prefix("runs:/")
+            .and_then(|rest| rest.split_once('/'))
+        {
+            let root = store.run_artifact_uri(tenant, run).await;
+            root.ok().map(|root| format!("{root}/{path}"))
+        } else {
+            None
+        };
+        found.unwrap_or_else(|| source.to_owned())
     }
 
     /// A source as it is called here: files that moved have another address.
@@ -581,11 +628,22 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
+/// Tags or parameters. A NUL, which MLflow's SQLite keeps, is a mark that cannot be shown here.
 fn pairs(value: &Value) -> Vec<Pair> {
+    let clean = |text: String| text.replace('\0', "\u{FFFD}");
     list(value)
-        .map(|pair| Pair::new(text(pair, "key"), text(pair, "value")))
+        .map(|pair| Pair::new(clean(text(pair, "key")), clean(text(pair, "value"))))
         .filter(|pair| !pair.key.is_empty())
         .collect()
+}
+
+/// The filter that finds prompts; without it MLflow keeps them out.
+fn prompts() -> String {
+    format!("tag.`{PROMPT_TAG}` = 'true'")
+}
+
+fn is_prompt_tag(tag: &Pair) -> bool {
+    tag.key == PROMPT_TAG && tag.value.eq_ignore_ascii_case("true")
 }
 
 fn point(value: &Value) -> Option<Point> {
