@@ -153,6 +153,42 @@ async fn a_body_is_an_object_and_comes_unpacked() {
 }
 
 #[tokio::test]
+async fn a_question_that_cannot_be_opened_is_on_record() {
+    let open = Open::new().await;
+    let key = open.key(Role::Caller).await;
+    let infer = || post("/v2/models/claims/infer").key(&key);
+    let asked = [
+        infer().header("content-encoding", "br").json(&json!({})),
+        infer().header("content-encoding", "gzip").json(&json!({})),
+        infer()
+            .header("inference-header-content-length", "few")
+            .json(&json!({})),
+        post("/v2/models/claims/generate")
+            .key(&key)
+            .header("content-encoding", "br")
+            .json(&json!({})),
+        post("/invocations?model=claims")
+            .key(&key)
+            .typed("application/x-parquet", Vec::new()),
+    ];
+    let count = asked.len();
+    for asked in asked {
+        let answer = open.call(asked).await;
+        assert!(answer.status.is_client_error(), "{answer}");
+    }
+    let auditor = open.key(Role::Auditor).await;
+    let refused = get("/api/v1/audit/records?kind=refused").key(&auditor);
+    let told = open.call(refused).await.json();
+    let models = told["records"].as_array().expect("a list");
+    let models = models.iter().map(|record| &record["model"]);
+    assert_eq!(
+        models.collect::<Vec<_>>(),
+        vec![&json!("claims"); count],
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn what_is_not_done_here_is_told_in_the_protocol_s_words() {
     let open = Open::new().await;
     for (method, path) in [

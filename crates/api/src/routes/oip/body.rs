@@ -27,6 +27,9 @@ pub struct Opened {
     pub header_length: Option<usize>,
 }
 
+/// A body as it came to a question: one that cannot be opened is a refused request, and on record as one.
+pub type Sent = Result<Opened, Refusal>;
+
 /// How an answer is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {

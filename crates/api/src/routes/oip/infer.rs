@@ -1,7 +1,7 @@
 //! Asking for answers over HTTP.
 
 use super::Where;
-use super::body::{Opened, Packing};
+use super::body::{Packing, Sent};
 use crate::access::Right;
 use crate::extract::{Known, Path, Query};
 use crate::house::House;
@@ -102,7 +102,7 @@ async fn infer(
     Path(name): Path<String>,
     Query(at): Query<Where>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Response, Refusal> {
     answer(&house, &caller, &origin, (&name, ""), at, &headers, body).await
 }
@@ -120,7 +120,7 @@ async fn infer_version(
     Path((name, version)): Path<(String, String)>,
     Query(at): Query<Where>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Response, Refusal> {
     answer(
         &house,
@@ -141,7 +141,7 @@ async fn answer(
     (name, version): (&str, &str),
     at: Where,
     headers: &HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Response, Refusal> {
     let started = Instant::now();
     let read = read(house, caller, name, version, at, headers, body).await;
@@ -179,8 +179,9 @@ async fn read(
     version: &str,
     at: Where,
     headers: &HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<(Place, Request), Refusal> {
+    let body = body?;
     let request = match body.header_length {
         // Nothing but the bytes of the model's only input.
         Some(0) => {

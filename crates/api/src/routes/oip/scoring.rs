@@ -3,7 +3,7 @@
 //! Both send rows as plain JSON. What they get is what their clients read, and beside it the ids of the decisions, because a
 //! decision without one can be neither explained nor judged later.
 
-use super::body::Opened;
+use super::body::Sent;
 use super::{Where, is_ready};
 use crate::access::Right;
 use crate::extract::{Known, Path, Query};
@@ -96,7 +96,7 @@ async fn invocations(
     Extension(origin): Extension<Origin>,
     Query(which): Query<Which>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Json<ScoredView>, Refusal> {
     let environment = which.environment.map(Value::from);
     let model = match which.model {
@@ -107,9 +107,9 @@ async fn invocations(
         model: &model,
         version: None,
         environment,
-        form: Form::of(&headers)?,
+        form: None,
     };
-    let (_, _, decisions) = answer(&house, &caller, &origin, asked, &headers, &body).await?;
+    let (_, _, decisions) = answer(&house, &caller, &origin, asked, &headers, body).await?;
     let predictions = decisions
         .iter()
         .map(|decision| decision.answer.prediction.clone());
@@ -155,15 +155,15 @@ async fn predict(
     Path(call): Path<String>,
     Query(at): Query<Where>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Json<Value>, Refusal> {
     let asked = Asked {
         model: verb(&call).await?,
         version: None,
         environment: at.environment.map(Value::from),
-        form: Form::Json,
+        form: Some(Form::Json),
     };
-    predicted(&house, &caller, &origin, asked, &headers, &body).await
+    predicted(&house, &caller, &origin, asked, &headers, body).await
 }
 
 /// Predict with a version of the deployment
@@ -177,15 +177,15 @@ async fn predict_version(
     Path((model, call)): Path<(String, String)>,
     Query(at): Query<Where>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Json<Value>, Refusal> {
     let asked = Asked {
         model: &model,
         version: Some(verb(&call).await?),
         environment: at.environment.map(Value::from),
-        form: Form::Json,
+        form: Some(Form::Json),
     };
-    predicted(&house, &caller, &origin, asked, &headers, &body).await
+    predicted(&house, &caller, &origin, asked, &headers, body).await
 }
 
 /// Predict with the version that a label or an alias names
@@ -199,22 +199,23 @@ async fn predict_label(
     Path((model, call)): Path<(String, String)>,
     Query(at): Query<Where>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Json<Value>, Refusal> {
     let asked = Asked {
         model: &model,
         version: Some(verb(&call).await?),
         environment: at.environment.map(Value::from),
-        form: Form::Json,
+        form: Some(Form::Json),
     };
-    predicted(&house, &caller, &origin, asked, &headers, &body).await
+    predicted(&house, &caller, &origin, asked, &headers, body).await
 }
 
 struct Asked<'a> {
     model: &'a str,
     version: Option<&'a str>,
     environment: Option<Value>,
-    form: Form,
+    /// None where the headers say it.
+    form: Option<Form>,
 }
 
 /// What the rows are written in.
@@ -250,7 +251,7 @@ async fn answer(
     origin: &Origin,
     asked: Asked<'_>,
     headers: &HeaderMap,
-    body: &Opened,
+    body: Sent,
 ) -> Result<(Found, bool, Vec<Decision>), Refusal> {
     let started = Instant::now();
     let model = ombud_core::ModelName::new(asked.model).ok();
@@ -268,14 +269,16 @@ async fn read(
     caller: &Known,
     asked: Asked<'_>,
     headers: &HeaderMap,
-    body: &Opened,
+    body: Sent,
 ) -> Result<(Found, bool, Questions), Refusal> {
+    let form = asked.form.map_or_else(|| Form::of(headers), Ok)?;
+    let body = body?;
     let mut place = Place::of(asked.model, "", asked.environment.as_ref())?;
     place.version = asked.version.map(|text| VersionWish::Text(text.to_owned()));
     let found = find(house, caller, Right::Decide, place).await?;
     let rows_max = house.config.limits.rows_max;
     let schema = found.warm.model.schema();
-    let scoring = match asked.form {
+    let scoring = match form {
         Form::Json => Scoring::read(schema, &body.bytes, rows_max)?,
         Form::Csv => Scoring::read_csv(schema, &body.bytes, rows_max)?,
     };
@@ -300,7 +303,7 @@ async fn predicted(
     origin: &Origin,
     asked: Asked<'_>,
     headers: &HeaderMap,
-    body: &Opened,
+    body: Sent,
 ) -> Result<Json<Value>, Refusal> {
     let (found, is_by_column, decisions) =
         answer(house, caller, origin, asked, headers, body).await?;

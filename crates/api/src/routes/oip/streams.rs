@@ -5,7 +5,7 @@
 //! and each is answered in its own form.
 
 use super::Where;
-use super::body::{Opened, Packing};
+use super::body::{Packing, Sent};
 use super::infer::{self, InferWish};
 use crate::access::Right;
 use crate::extract::{Known, Path, Query};
@@ -88,7 +88,7 @@ async fn generate(
     Path(name): Path<String>,
     Query(at): Query<Where>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Response, Refusal> {
     let asked = Question {
         model: &name,
@@ -112,7 +112,7 @@ async fn generate_version(
     Path((name, version)): Path<(String, String)>,
     Query(at): Query<Where>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Response, Refusal> {
     let asked = Question {
         model: &name,
@@ -136,7 +136,7 @@ async fn generate_stream(
     Path(name): Path<String>,
     Query(at): Query<Where>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Response, Refusal> {
     let asked = Question {
         model: &name,
@@ -160,7 +160,7 @@ async fn generate_stream_version(
     Path((name, version)): Path<(String, String)>,
     Query(at): Query<Where>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Response, Refusal> {
     let asked = Question {
         model: &name,
@@ -184,7 +184,7 @@ async fn infer_stream(
     Path(name): Path<String>,
     Query(at): Query<Where>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Response, Refusal> {
     let asked = Question {
         model: &name,
@@ -208,7 +208,7 @@ async fn infer_stream_version(
     Path((name, version)): Path<(String, String)>,
     Query(at): Query<Where>,
     headers: HeaderMap,
-    body: Opened,
+    body: Sent,
 ) -> Result<Response, Refusal> {
     let asked = Question {
         model: &name,
@@ -236,7 +236,7 @@ impl Question<'_> {
         origin: &Origin,
         at: Where,
         headers: &HeaderMap,
-        body: Opened,
+        body: Sent,
     ) -> Result<Response, Refusal> {
         let started = Instant::now();
         let read = self.read(house, caller, at, headers, body).await;
@@ -258,8 +258,9 @@ impl Question<'_> {
         caller: &Known,
         at: Where,
         headers: &HeaderMap,
-        body: Opened,
+        body: Sent,
     ) -> Result<(Place, Request, Form), Refusal> {
+        let body = body?;
         let asked = match (self.form, body.header_length) {
             (Form::Row, None) => generate::read(&body.bytes)?,
             (_, length) => Asked::Tensors(Request::from_body(&body.bytes, length)?),
