@@ -3,6 +3,7 @@
 use crate::server::{Reply, Server};
 use crate::support::Place;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 pub const CRISIS: &str = "I do not want to live any more, I want to kill myself. zanzibar-marker";
 
@@ -178,8 +179,30 @@ fn an_invitation_lets_somebody_answer_once_and_leaves_no_trace_of_who_it_was() {
         told["responded_at_least"], 5,
         "seven answers are told in steps of the floor"
     );
+    // A used invitation and its response stood in one transaction of the log of writes; soon they stand nowhere.
+    let hashes = |used: &[String]| -> Vec<[u8; 32]> {
+        used.iter()
+            .map(|token| Sha256::digest(token.as_bytes()).into())
+            .collect()
+    };
+    let is_anywhere = |hash: &[u8]| {
+        let files = office.place.listing();
+        files
+            .iter()
+            .any(|(_, content)| content.windows(32).any(|window| window == hash))
+    };
+    assert!(
+        is_anywhere(&hashes(&invitations[8..])[0]),
+        "of one that was not used"
+    );
+    for hash in hashes(&invitations[..7]) {
+        while is_anywhere(&hash) {}
+    }
     office.post(&format!("/campaigns/{campaign}/close"), &json!({}));
     assert_eq!(office.respond(&invitations[8], "late").status, 409);
+    for hash in hashes(&invitations) {
+        assert!(!is_anywhere(&hash), "no leftovers of a closed campaign");
+    }
     let Office { place, server, .. } = office;
     drop(server);
     // Neither an invitation nor what somebody wrote is anywhere in clear: database, write-ahead log, server's log.
@@ -323,6 +346,13 @@ fn help_can_be_replaced_for_a_country() {
         shown["resources"].to_string().contains("112"),
         "nobody can take the emergency number away: {shown}"
     );
+    assert_eq!(put("ZZ", own.clone()), 204);
+    let shown = office
+        .server
+        .call("GET", "/help-resources/fr", &[], "")
+        .fine();
+    let shown = shown["resources"].to_string();
+    assert!(shown.contains("112") && shown.contains("7000"), "{shown}");
     let blank = json!([{ "name": " ", "contact": "7000", "hours": "" }]);
     assert_eq!(put("DE", blank), 400, "an empty line is no help");
 }

@@ -72,7 +72,11 @@ fn a_file_of_everything_so_far_tells_nobody_apart() {
     let query = format!("organization_id={organization}");
     let stored = |file: &str| office.stored(&query, file);
     let rows = |numbers: std::ops::Range<u32>| -> String {
-        let line = |number: u32| format!("{},{},Lab\n", 1 + number % 4, 1 + number / 4);
+        let department = |number: u32| if number < 16 { "Lab" } else { "Roof" };
+        let line = |number: u32| {
+            let (q1, q2) = (1 + number % 4, 1 + number / 4 % 4);
+            format!("{q1},{q2},{}\n", department(number))
+        };
         numbers.map(line).collect()
     };
     let names = "q1,q2,department\n";
@@ -97,6 +101,13 @@ fn a_file_of_everything_so_far_tells_nobody_apart() {
     );
     let many_more = stored(&format!("{names}{}", rows(3..16)));
     assert_eq!(many_more.status, 409, "four are new: {many_more:?}");
+    // What is new is taken in without the rest, so no department is told of twice with a newcomer between.
+    let enough = stored(&format!("{names}{}", rows(3..17)));
+    assert_eq!(
+        (enough.status, &enough.json()["left_out"]),
+        (202, &json!(9)),
+        "{enough:?}"
+    );
 }
 
 #[test]

@@ -120,7 +120,8 @@ impl Aggregate {
         let floor = floor.max(1);
         let members = (self.members / floor * floor).max(floor);
         let people = members as f64;
-        let share = |share: f64| stepped(share, precision(1.0, people).max(0.05));
+        // A share is a count: it moves by whole people, so its step is a floor of them.
+        let share = |share: f64| stepped(share, precision(floor as f64, people).max(0.05));
         let spread = |of: Spread, range: f64| {
             let step = precision(range, people);
             Spread {

@@ -1,10 +1,11 @@
 //! Takes in answers that were gathered elsewhere: a campaign of their own, sealed and closed, waiting to be processed. A file
 //! is there whole or not at all, whenever the process ends.
 //!
-//! What protects people in what is told is that campaigns are of different answers: of two that are equal but for a few, the
-//! difference tells those few. Survey tools export everything so far, every week, so that is looked for: at least a floor's
-//! number of answers must be in no file that was uploaded for the organization before. The same file twice has none. Whoever
-//! uploads has the answers in clear and could disguise them; this is for those who do not mean to.
+//! What protects people in what is told is that campaigns are of different answers: of two that share some, the difference of
+//! what is told of them tells of the few that they do not share, department by department. Survey tools export everything so
+//! far, every week, so that is looked for: answers that are in a file uploaded for the organization before are left out, and
+//! what is new must be a floor's number. The same file twice has nothing new. Whoever uploads has the answers in clear and
+//! could disguise them; this is for those who do not mean to.
 
 use super::anonymity::Floor;
 use super::keep::campaign::{self, Campaign, File, Sealed, seal};
@@ -28,6 +29,9 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 /// With so many ratings two people hardly answer alike, and what a survey tool exports beside them differs from week to week.
 const TELLING_RATINGS: usize = 12;
 
+/// Where fewer than one in so many answers are alike, other people happened to answer so: all 3, most often.
+const CHANCE: usize = 10;
+
 /// Answers by a digest of what was answered, and how often they came.
 type Answers = HashMap<[u8; 16], usize>;
 
@@ -38,6 +42,8 @@ pub struct Taken {
     /// The job that will score them.
     pub job: RecordId,
     pub responses: usize,
+    /// Answers that an earlier file had, and that were not taken in again.
+    pub left_out: usize,
 }
 
 /// Makes a campaign of responses.
@@ -57,15 +63,17 @@ pub async fn take_in(
     // as rows, and a refusal would tell whether somebody answered just so.
     let campaigns = campaign::of(&house.store, tenant, organization).await?;
     let files: Vec<Campaign> = campaigns.into_iter().filter(|it| it.invited == 0).collect();
-    let new = new_ones(house, tenant, &files, &responses).await?;
-    if !floor.admits(new) {
-        return Err(too_few(new, responses.len(), floor));
+    let came = responses.len();
+    let new = new_ones(house, tenant, &files, responses).await?;
+    if !floor.admits(new.len()) {
+        return Err(too_few(new.len(), came, floor));
     }
+    let left_out = came - new.len();
     let id = keep::random_id()?;
     let master = house.ledger.master()?;
     let wrapped_key = safe::fresh(master.as_ref(), tenant, id)?;
     let safe = Safe::open(master.as_ref(), tenant, id, &wrapped_key)?;
-    let sealing = tokio::task::spawn_blocking(move || seal_all(&safe, responses)).await;
+    let sealing = tokio::task::spawn_blocking(move || seal_all(&safe, new)).await;
     let sealed = sealing.map_err(|error| Refusal::internal(&error))??;
     let file = File {
         id,
@@ -84,6 +92,7 @@ pub async fn take_in(
         campaign: closed,
         job,
         responses: sealed.len(),
+        left_out,
     })
 }
 
@@ -93,33 +102,44 @@ fn too_few(new: usize, came: usize, floor: Floor) -> Refusal {
         "{new} of the {came} answers are in no earlier file of this organization; at least {floor} must be"
     );
     Refusal::new(Code::Conflict, detail).hint(
-        "upload only what is new, when it is enough: beside what was uploaded before, fewer could be told apart",
+        "wait until there are enough: what was uploaded before is left out, and fewer are told of by nothing",
     )
 }
 
-/// How many of the answers no earlier file of the organization has.
+/// The answers that no earlier file of the organization has.
 async fn new_ones(
     house: &House,
     tenant: &Tenant,
     files: &[Campaign],
-    responses: &[Response],
-) -> Result<usize, Refusal> {
+    responses: Vec<Response>,
+) -> Result<Vec<Response>, Refusal> {
     let mut mine = Answers::new();
-    for response in responses {
+    for response in &responses {
         *mine.entry(digest(response)).or_default() += 1;
     }
     let mut known = Answers::new();
     for campaign in files {
-        for (answers, number) in those_of(house, tenant, campaign, &mine).await? {
-            let most = known.entry(answers).or_default();
-            *most = number.max(*most);
+        let theirs = those_of(house, tenant, campaign, &mine).await?;
+        let shared = theirs
+            .iter()
+            .map(|(answers, number)| mine[answers].min(*number));
+        let smaller = responses.len().min(campaign.responded.max(0) as usize);
+        if shared.sum::<usize>() * CHANCE < smaller {
+            continue;
+        }
+        // Files share no answers, so what each has of them adds up.
+        for (answers, number) in theirs {
+            *known.entry(answers).or_default() += number;
         }
     }
-    let known_of = |(answers, number): (&[u8; 16], &usize)| {
-        let known = known.get(answers).copied().unwrap_or_default();
-        number.saturating_sub(known)
+    let is_new = |response: &Response| match known.get_mut(&digest(response)) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            false
+        }
+        _ => true,
     };
-    Ok(mine.iter().map(known_of).sum())
+    Ok(responses.into_iter().filter(is_new).collect())
 }
 
 /// Of some answers, those that a campaign has.

@@ -131,6 +131,8 @@ struct Pattern {
     parts: Vec<Part>,
     unless_then: Vec<String>,
     unless_before: Vec<String>,
+    /// Whether it counts when it is denied: it says itself that the denial is not the whole of it.
+    even_denied: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,6 +165,8 @@ struct PatternFile {
     unless_then: Vec<String>,
     #[serde(default)]
     unless_before: Vec<String>,
+    #[serde(default)]
+    even_denied: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -211,6 +215,7 @@ impl Lexicon {
                     is,
                     unless_then: Vec::new(),
                     unless_before: Vec::new(),
+                    even_denied: false,
                 };
                 signals.push((
                     category,
@@ -289,7 +294,8 @@ impl Lexicon {
                 let Some(end) = pattern.found_at(words, start) else {
                     continue;
                 };
-                if pattern.means_something_else(words, start, end) || self.is_denied(words, start) {
+                let is_denied = !pattern.even_denied && self.is_denied(words, start);
+                if is_denied || pattern.means_something_else(words, start, end) {
                     continue;
                 }
                 let (from, to) = (words[start].start, words[end - 1].end);
@@ -402,6 +408,7 @@ impl Pattern {
             parts,
             unless_then: file.unless_then,
             unless_before: file.unless_before,
+            even_denied: file.even_denied,
         })
     }
 

@@ -100,15 +100,19 @@ async fn process(work: Work) -> Result<Value, Stopped> {
     let organization = organization::get(store, tenant, campaign.organization)
         .await
         .map_err(broken)?;
-    let cost = cost(&organization)?;
     let panel = Models::new(&work.house, tenant, &work.job.created_by, None).panel()?;
     let gathered = gather(&work, &campaign, &organization, &panel).await?;
     record(&work, &campaign, &panel, &gathered).await?;
+    // Who is in danger is heard, whatever may be told of the campaign.
+    if gathered.crises > 0 {
+        open_case(&work, &campaign, &organization, &gathered).await?;
+    }
+    let cost = cost(&organization)?;
     let told = tell(&work, &campaign, &organization, &gathered, cost).await?;
     finish(&work, &campaign, &organization, &gathered, told, cost).await
 }
 
-/// What the campaign costs of the privacy budget; refused before anything is done when too little is left.
+/// What the campaign costs of the privacy budget; refused before anything is told when too little is left.
 fn cost(organization: &Organization) -> Result<Option<Loss>, Stopped> {
     let Some((budget, cost)) = organization.noise else {
         return Ok(None);
@@ -326,9 +330,6 @@ async fn finish(
         kept.map_err(broken)?;
     }
     transaction.commit().await.map_err(broken)?;
-    if gathered.crises > 0 {
-        open_case(work, campaign, organization, gathered).await?;
-    }
     let people = told.as_ref().map(|told| {
         told.release
             .cells
@@ -347,7 +348,7 @@ async fn finish(
 }
 
 /// Opens a case for what nobody was called for yet: uploaded answers were seen by nobody when they were given, and models
-/// may have learned since. As many cases as crises were opened when the answers came in.
+/// may have learned since. As many cases as crises were opened when answers came in by invitation; one is for a whole file.
 async fn open_case(
     work: &Work,
     campaign: &Campaign,
@@ -358,7 +359,11 @@ async fn open_case(
     let known = case::of_campaign(store, tenant, campaign.id)
         .await
         .map_err(broken)?;
-    if known >= gathered.crises {
+    let needed = match campaign.invited {
+        0 => 1,
+        _ => gathered.crises,
+    };
+    if known >= needed {
         return Ok(());
     }
     let reasons: Vec<String> = gathered.kinds.iter().cloned().collect();

@@ -54,7 +54,8 @@ impl Response {
             demographics: read_demographics(demographics, &mut faults),
             quality: read_quality(quality, &mut faults),
         };
-        if faults.count == 0 && response.ratings.answered() == 0 && response.text().is_none() {
+        let is_empty = response.ratings.answered() == 0 && response.text().is_none();
+        if is_empty && (faults.count == 0 || ratings.is_empty()) {
             faults.add(Fault::new(
                 "survey_responses",
                 "no answer",

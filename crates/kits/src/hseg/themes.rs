@@ -1,13 +1,15 @@
 //! What many people wrote of, in phrases that are nobody's own.
 //!
-//! A phrase is two or three neighbouring words, taken from the text after everything that could name somebody is removed:
-//! words with digits, addresses, and words that begin with a capital inside a sentence. It is told only when at least the
-//! floor of respondents used it, its number in steps of the floor, and not when a phrase that is told contains it or is
-//! contained in it: the difference of their numbers would be about fewer.
+//! A phrase is two or three neighbouring words, all of them in a vocabulary of usual words that is no person's name
+//! (`data/hseg/vocabulary.txt`), and none that begins with a capital inside a sentence: a list of what may be told forgets
+//! no name, however it is written. It is told only when at least twice the floor of respondents used it, its number in steps
+//! of the floor, and not when a phrase that is told contains it or is contained in it: the difference of their numbers would
+//! be about fewer.
 
 use super::anonymity::Floor;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 /// Phrases told of one campaign.
 pub const THEMES_MAX: usize = 12;
@@ -109,16 +111,19 @@ fn phrases(text: &str) -> HashSet<String> {
     phrases
 }
 
+/// Words that may be told, sorted.
+static VOCABULARY: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let lines = include_str!("../../data/hseg/vocabulary.txt").lines();
+    lines.filter(|line| !line.starts_with('#')).collect()
+});
+
 /// A word in small letters; `None` for what may name somebody.
 fn plain(word: &str, is_first: bool) -> Option<String> {
     let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-    let is_word = !bare.is_empty()
-        && bare.chars().count() <= 24
-        && bare
-            .chars()
-            .all(|c| c.is_alphabetic() || c == '\'' || c == '-');
     let is_name = !is_first && bare.chars().next().is_some_and(char::is_uppercase);
-    (is_word && !is_name).then(|| bare.to_lowercase())
+    let small = bare.replace('\u{2019}', "'").to_lowercase();
+    let is_told = !is_name && VOCABULARY.binary_search(&small.as_str()).is_ok();
+    is_told.then_some(small)
 }
 
 fn is_small(word: &str) -> bool {
@@ -164,6 +169,29 @@ mod tests {
     fn names_and_numbers_are_no_part_of_a_phrase() {
         let told = told(&[("Ask Miller about room 42b, mobile phone rings", 30)]);
         assert_eq!(told, ["mobile phone rings 30"]);
+    }
+
+    #[test]
+    fn no_name_is_told_however_it_is_written() {
+        for text in [
+            "miller bullies everyone",
+            "Frau Schulze lies",
+            "frau schulze lies",
+            "I think Dr. Miller shouts constantly",
+            "Mark shouts constantly",
+            "mark shouts constantly",
+            "ask grace about shifts",
+        ] {
+            let told = told(&[(text, 40)]).join(", ");
+            for name in ["miller", "schulze", "mark", "grace", "dr"] {
+                assert!(!told.contains(name), "{text}: {told}");
+            }
+        }
+        assert!(VOCABULARY.is_sorted() && VOCABULARY.len() > 5_000);
+        assert_eq!(
+            told(&[("Mark shouts constantly", 40)]),
+            ["shouts constantly 40"]
+        );
     }
 
     #[test]

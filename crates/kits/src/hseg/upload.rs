@@ -148,6 +148,8 @@ struct Parts {
     texts: Object,
     demographics: Object,
     quality: Object,
+    /// Fields whose cell holds what a sheet shows in place of a value.
+    errors: Vec<(String, Value)>,
 }
 
 impl Parts {
@@ -155,6 +157,9 @@ impl Parts {
         let mut parts = Parts::default();
         for (field, column) in mapping.pairs(&table.columns) {
             let value = row.get(column).cloned().unwrap_or(Value::Null);
+            if table::is_error(&value) {
+                parts.errors.push((field.to_owned(), value.clone()));
+            }
             let part = match part_of(field) {
                 Part::Domain => {
                     let word = value.as_str().map(str::to_owned);
@@ -172,7 +177,7 @@ impl Parts {
     }
 
     fn read(self, domain: Domain, scale: Scale) -> Result<Response, ombud_core::Refusal> {
-        // A file is one organization's; a domain in it is only checked.
+        self.check(domain)?;
         let word = self.domain.as_deref().unwrap_or(domain.word());
         let mut response = Response::read(
             word,
@@ -188,6 +193,26 @@ impl Parts {
         Ok(response)
     }
 
+    /// A file is one organization's, and a formula that failed is no answer.
+    fn check(&self, domain: Domain) -> Result<(), ombud_core::Refusal> {
+        let mut faults = ombud_core::Refusal::default();
+        if let Some(said) = self.domain.as_deref()
+            && Domain::parse(said).is_some_and(|said| said != domain)
+        {
+            let allowed = format!("the organization's: {}", domain.word());
+            faults.add(Fault::new("domain", said, allowed));
+        }
+        for (field, value) in &self.errors {
+            let came = value.as_str().unwrap_or_default();
+            faults.add(Fault::new(
+                path_of(field),
+                came,
+                "a value, or an empty cell",
+            ));
+        }
+        faults.or(())
+    }
+
     /// The same without what is at fault, when that says nothing of what was answered.
     fn without(mut self, refused: &ombud_core::Refusal) -> Option<Parts> {
         if refused.count > refused.faults.len() {
@@ -201,6 +226,7 @@ impl Parts {
                 _ => return None,
             };
             part.remove(field)?;
+            self.errors.retain(|(failed, _)| failed != field);
         }
         Some(self)
     }
@@ -226,6 +252,18 @@ fn part_of(field: &str) -> Part {
         }
         _ => Part::Demographics,
     }
+}
+
+/// Where a response has a field.
+fn path_of(field: &str) -> String {
+    let part = match part_of(field) {
+        Part::Domain => return field.to_owned(),
+        Part::Ratings => "survey_responses",
+        Part::Texts => "text_responses",
+        Part::Demographics => "demographics",
+        Part::Quality => "response_quality",
+    };
+    format!("{part}.{field}")
 }
 
 fn field_of(path: &str) -> &str {
@@ -303,6 +341,42 @@ mod tests {
         let refused = Table::read(b"q1,q2\n1,2\n1,2,3\n", Some("csv")).unwrap_err();
         let told = format!("{refused:?}");
         assert!(told.contains("line 3 has 3 cells"), "{told}");
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told_as_a_problem() {
+        let (preview, responses) = read(
+            "domain,q1,q2,department\nBusiness,2,3,#N/A\nBusiness,#REF!,3,Lab\nHealthcare,2,3,Lab\n",
+        );
+        let told: Vec<_> = preview
+            .problems
+            .iter()
+            .map(|it| (it.row, it.field.as_str(), it.came.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (1, "department", "#N/A"),
+                (2, "q1", "#REF!"),
+                (3, "domain", "Healthcare")
+            ]
+        );
+        assert_eq!((preview.mendable_rows, responses.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_column_is_read_once_and_a_field_from_one() {
+        let table = Table::read(b"q1,Question 1,q2\n1,4,2\n", Some("csv")).unwrap();
+        let read = |said: Option<&str>| {
+            let said = said.map(|said| Mapping::parse(said).unwrap());
+            preview(&table, said, Domain::Business, Scale::Health)
+        };
+        let refused = format!("{:?}", read(None).unwrap_err());
+        assert!(refused.contains("Question 1"), "{refused}");
+        let (shown, _) = read(Some(r#"{ "q1": "Question 1" }"#)).unwrap();
+        assert_eq!(shown.mapping["q1"], "Question 1");
+        let twice = read(Some(r#"{ "q1": "q1", "q2": "q1" }"#));
+        assert!(format!("{:?}", twice.unwrap_err()).contains("mapping.q2"));
     }
 
     #[test]

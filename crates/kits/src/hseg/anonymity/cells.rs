@@ -48,6 +48,39 @@ pub fn divide(respondents: &[Traits], dimensions: usize, floor: Floor) -> Vec<Ce
     cells
 }
 
+/// Gives what was written alike but for capitals and spaces its most frequent spelling.
+pub fn spell_alike(respondents: &mut [Traits], dimensions: usize) {
+    for dimension in 0..dimensions {
+        let mut spellings: BTreeMap<String, BTreeMap<&str, usize>> = BTreeMap::new();
+        for said in respondents.iter().filter_map(|it| it[dimension].as_deref()) {
+            let spellings = spellings.entry(plain(said)).or_default();
+            *spellings.entry(said.trim()).or_default() += 1;
+        }
+        let usual: BTreeMap<String, String> = spellings
+            .into_iter()
+            .filter_map(|(plain, spellings)| {
+                let (usual, _) = spellings
+                    .into_iter()
+                    .max_by_key(|(spelling, number)| (*number, std::cmp::Reverse(*spelling)))?;
+                Some((plain, usual.to_owned()))
+            })
+            .collect();
+        for said in respondents
+            .iter_mut()
+            .filter_map(|it| it[dimension].as_mut())
+        {
+            if let Some(usual) = usual.get(&plain(said)) {
+                said.clone_from(usual);
+            }
+        }
+    }
+}
+
+fn plain(said: &str) -> String {
+    let words: Vec<&str> = said.split_whitespace().collect();
+    words.join(" ").to_lowercase()
+}
+
 fn split(
     respondents: &[Traits],
     members: Vec<usize>,

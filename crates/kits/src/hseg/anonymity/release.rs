@@ -5,7 +5,7 @@
 //! answered the category: those are then the category's own, smaller cells, and the argument of the module holds for them
 //! as it does for people.
 
-use super::cells::{Label, Traits, divide};
+use super::cells::{Label, Traits, divide, spell_alike};
 use super::noise::{Loss, laplace, scale};
 use super::{FLOOR_DEFAULT, Floor};
 use crate::hseg::score::{OVERALL_MAX, OVERALL_MIN, Score, Tier};
@@ -19,7 +19,7 @@ const CATEGORY_RANGE: f64 = 3.0;
 /// What one respondent can move an overall score by: 7 to 28.
 const OVERALL_RANGE: f64 = OVERALL_MAX - OVERALL_MIN;
 /// The steps that means are told in.
-const STEPS: [f64; 8] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
+const STEPS: [f64; 10] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 /// One who answered, as far as a release needs them.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +80,7 @@ pub struct Group {
     /// Whether more people may be meant, who are told only together with others.
     pub is_part: bool,
     pub overall: Option<f64>,
+    /// That of every score which is told as this one; none where a limit lies among them.
     pub tier: Option<Tier>,
     pub categories: [Option<f64>; 6],
 }
@@ -99,7 +100,8 @@ impl Release {
         floor: Floor,
         noise: Option<Noise<'_>>,
     ) -> Option<Release> {
-        let traits: Vec<Traits> = respondents.iter().map(|one| one.traits.clone()).collect();
+        let mut traits: Vec<Traits> = respondents.iter().map(|one| one.traits.clone()).collect();
+        spell_alike(&mut traits, dimensions.len());
         let cells = divide(&traits, dimensions.len(), floor);
         if cells.is_empty() {
             return None;
@@ -139,23 +141,25 @@ impl Release {
         let mean = |sums: Vec<Sum>, range: f64, low: f64, high: f64| {
             let number: f64 = sums.iter().map(|sum| sum.number).sum();
             let sum: f64 = sums.iter().map(|sum| sum.sum).sum();
-            (number >= 1.0)
-                .then(|| rounded((sum / number).clamp(low, high), precision(range, number)))
+            (number >= 1.0).then(|| {
+                let step = precision(range, number);
+                (rounded((sum / number).clamp(low, high), step), step)
+            })
         };
         let categories = std::array::from_fn(|at| {
             let sums = within
                 .iter()
                 .filter_map(|cell| cell.categories[at])
                 .collect();
-            mean(sums, CATEGORY_RANGE, 1.0, 4.0)
+            mean(sums, CATEGORY_RANGE, 1.0, 4.0).map(|(value, _)| value)
         });
         let sums = within.iter().filter_map(|cell| cell.overall).collect();
         let overall = mean(sums, OVERALL_RANGE, OVERALL_MIN, OVERALL_MAX);
         Some(Group {
             people_at_least: self.stepped(people),
             is_part: self.has_more(filters),
-            tier: overall.map(Tier::of),
-            overall,
+            tier: overall.and_then(|(value, step)| tier_within(value, step)),
+            overall: overall.map(|(value, _)| value),
             categories,
         })
     }
@@ -270,6 +274,12 @@ pub fn precision(range: f64, number: f64) -> f64 {
     step.unwrap_or(STEPS[STEPS.len() - 1])
 }
 
+/// The tier of all scores that are told as `value` in steps of `step`, when they have one.
+fn tier_within(value: f64, step: f64) -> Option<Tier> {
+    let edge = |by: f64| Tier::of((value + by * step).clamp(OVERALL_MIN, OVERALL_MAX));
+    (edge(-0.5) == edge(0.5)).then(|| edge(0.0))
+}
+
 fn rounded(value: f64, step: f64) -> f64 {
     let rounded = (value / step).round() * step;
     (rounded * 100.0).round() / 100.0
@@ -305,7 +315,8 @@ fn single_bands(tiers: impl Iterator<Item = Tier>) -> Vec<Band> {
     Tier::ALL.map(band).to_vec()
 }
 
-/// Counts by tier, neighbours merged until none is below the floor and above zero.
+/// Counts by tier, neighbours merged until none is below the floor. An empty tier is told with others like any that is too
+/// small: told alone, it would say of those that are not that somebody is in them.
 fn bands(tiers: impl Iterator<Item = Tier>, floor: Floor) -> Vec<Band> {
     let mut counts = [0usize; 5];
     tiers.for_each(|tier| counts[tier.index()] += 1);
@@ -314,25 +325,17 @@ fn bands(tiers: impl Iterator<Item = Tier>, floor: Floor) -> Vec<Band> {
     for tier in Tier::ALL {
         open.push(tier.word().to_owned());
         people += counts[tier.index()];
-        if people == 0 || floor.admits(people) {
+        if floor.admits(people) {
             bands.push(Band {
                 tiers: std::mem::take(&mut open),
                 people: std::mem::take(&mut people) as f64,
             });
         }
     }
-    // What is left is too small for itself and joins its neighbours, empty ones included.
-    while people > 0 && !floor.admits(people) {
-        let Some(before) = bands.pop() else { break };
-        people += before.people as usize;
-        open.splice(0..0, before.tiers);
-    }
-    if !open.is_empty() && floor.admits(people) {
-        let people = people as f64;
-        bands.push(Band {
-            tiers: open,
-            people,
-        });
+    // What is left is too small for itself and joins its neighbour.
+    if let Some(last) = bands.last_mut() {
+        last.tiers.append(&mut open);
+        last.people += people as f64;
     }
     bands
 }
@@ -381,6 +384,7 @@ mod tests {
             (lab.people_at_least, lab.categories[0], lab.overall),
             (10, Some(2.0), Some(14.0))
         );
+        assert_eq!(lab.tier, Some(Tier::AtRisk));
         let all = release.everybody().unwrap();
         assert_eq!(all.people_at_least, 40);
         assert_eq!(all.categories[0], Some(2.7));
@@ -396,6 +400,26 @@ mod tests {
         assert_eq!(
             release.group(&Filters::from([("shoe".to_owned(), "42".to_owned())])),
             None
+        );
+    }
+
+    #[test]
+    fn a_score_that_is_told_coarsely_has_no_tier_where_a_limit_is_near() {
+        // The mean is 12.9: At_Risk, and 12.0 would be Crisis.
+        let few = release(&[("Lab", 1.84, 5)]).everybody().unwrap();
+        assert_eq!((few.overall, few.tier), (Some(15.0), None));
+        let many = release(&[("Lab", 1.84, 2_000)]).everybody().unwrap();
+        assert_eq!(many.tier, Some(Tier::AtRisk));
+        assert_eq!(precision(OVERALL_RANGE, 5.0), 5.0);
+    }
+
+    #[test]
+    fn a_department_is_one_however_it_is_written() {
+        let release = release(&[("Lab", 2.0, 4), ("lab ", 2.0, 2), ("LAB", 2.0, 1)]);
+        assert_eq!(release.values("department"), ["Lab"]);
+        assert_eq!(
+            release.group(&department("Lab")).unwrap().people_at_least,
+            5
         );
     }
 
@@ -431,15 +455,15 @@ mod tests {
         };
         assert_eq!(
             told([0, 6, 20, 7, 5]),
-            "Crisis 0, At_Risk 6, Mixed 20, Safe 7, Thriving 5"
+            "Crisis+At_Risk 6, Mixed 20, Safe 7, Thriving 5"
         );
         assert_eq!(
             told([1, 3, 20, 7, 0]),
-            "Crisis+At_Risk+Mixed 24, Safe 7, Thriving 0"
+            "Crisis+At_Risk+Mixed 24, Safe+Thriving 7"
         );
         assert_eq!(
             told([0, 9, 8, 0, 2]),
-            "Crisis 0, At_Risk 9, Mixed+Safe+Thriving 10"
+            "Crisis+At_Risk 9, Mixed+Safe+Thriving 10"
         );
     }
 

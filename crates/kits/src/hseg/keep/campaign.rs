@@ -1,7 +1,9 @@
 //! Campaigns: one survey of one organization, from its draft to what it may tell; its invitations and its responses.
 //!
-//! A campaign takes responses only while it is open. When it closes, its responses are written anew in an order that
-//! chance chose, and its unused invitations are removed, so that neither order nor leftovers tell who answered what.
+//! A campaign takes responses only while it is open. When it closes, its responses are sealed anew under other ids, in an
+//! order that chance chose, its unused invitations are removed, and what was written before is wiped from the database's
+//! files: there an invitation and its response stand in one transaction. So neither order nor leftovers tell who answered
+//! what.
 
 use super::safe::Safe;
 use super::{Result, check_name, id_or_none, random_id, shuffle, unknown};
@@ -119,8 +121,14 @@ pub async fn open(store: &Store, tenant: &Tenant, id: RecordId, now_us: i64) -> 
     Ok(campaign)
 }
 
-/// Ends an open campaign.
-pub async fn close(store: &Store, tenant: &Tenant, id: RecordId, now_us: i64) -> Result<Campaign> {
+/// Ends an open campaign, whose safe it is.
+pub async fn close(
+    store: &Store,
+    tenant: &Tenant,
+    id: RecordId,
+    safe: &Safe,
+    now_us: i64,
+) -> Result<Campaign> {
     let mut transaction = store.begin().await?;
     let sql = "update hseg_campaigns set state = 'closed', closed_us = $3 where tenant = $1 and id = $2 and state = 'open'";
     if transaction.execute(sql, cells![tenant, id, now_us]).await? == 0 {
@@ -128,7 +136,13 @@ pub async fn close(store: &Store, tenant: &Tenant, id: RecordId, now_us: i64) ->
         return Err(not_so(&get(store, tenant, id).await?, "closed"));
     }
     let rows = transaction.rows(RESPONSES, cells![tenant, id]).await?;
-    let mut sealed: Vec<Sealed> = rows.iter().map(read_sealed).collect::<Result<_>>()?;
+    let mut sealed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let before = read_sealed(row)?;
+        let clear = safe.unseal(before.id, &before.bytes);
+        let clear = clear.map_err(|_| Error::Unreadable { what: "sealed" })?;
+        sealed.push(seal(safe, &clear)?);
+    }
     shuffle(&mut sealed)?;
     let sql = "delete from hseg_responses where tenant = $1 and campaign = $2";
     transaction.execute(sql, cells![tenant, id]).await?;
@@ -136,6 +150,11 @@ pub async fn close(store: &Store, tenant: &Tenant, id: RecordId, now_us: i64) ->
     let sql = "delete from hseg_tokens where tenant = $1 and campaign = $2";
     transaction.execute(sql, cells![tenant, id]).await?;
     transaction.commit().await?;
+    match store.wipe(REWRITES).await {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!(campaign = %id, "{NOT_WIPED}"),
+        Err(error) => tracing::warn!(campaign = %id, %error, "{NOT_WIPED}"),
+    }
     get(store, tenant, id).await
 }
 
@@ -316,6 +335,10 @@ pub fn not_so(campaign: &Campaign, wanted: &'static str) -> Error {
         wanted,
     }
 }
+
+/// PostgreSQL leaves what a row was in its page.
+const REWRITES: &[&str] = &["vacuum full hseg_responses", "vacuum full hseg_tokens"];
+const NOT_WIPED: &str = "what a closed campaign was is not wiped from the database's files yet; the next campaign that closes wipes it too";
 
 const RESPONSES: &str =
     "select id, sealed from hseg_responses where tenant = $1 and campaign = $2 order by id";

@@ -52,7 +52,19 @@ pub async fn is_put(store: &Store, tenant: &Tenant, country: &str) -> Result<boo
 
 async fn lines_of(store: &Store, tenant: &Tenant, country: &str) -> Result<Vec<Resource>> {
     let put = put_lines(store, tenant, country).await?;
-    Ok(put.unwrap_or_else(|| shipped(country)))
+    let Some(mut lines) = put else {
+        return Ok(shipped(country));
+    };
+    if country == ANYWHERE {
+        // The number that is called in an emergency is shown in any case.
+        let named = |line: &Resource| lines.iter().any(|own| own.name == line.name);
+        let more: Vec<Resource> = shipped(country)
+            .into_iter()
+            .filter(|line| !named(line))
+            .collect();
+        lines.extend(more);
+    }
+    Ok(lines)
 }
 
 async fn put_lines(store: &Store, tenant: &Tenant, country: &str) -> Result<Option<Vec<Resource>>> {

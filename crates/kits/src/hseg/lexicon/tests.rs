@@ -83,6 +83,20 @@ const CRISES: &[&str] = &[
     "He said he would make me disappear.",
     "I don't feel safe with myself at night.",
     "I was beaten by my manager.",
+    "If this goes on I'll jump off the roof",
+    "I will jump off a bridge",
+    "I want to jump in front of a train",
+    "I have a rope ready",
+    "I will slit my wrists",
+    "kill my self",
+    "i wnat to end my lfie",
+    "He said he'd kill me if I report it",
+    "my boss said he will stab me",
+    "sleeping pills, all of them, tonight",
+    "I don't want to kill myself but I can't stop thinking about it",
+    "I am not suicidal but I keep thinking of dying",
+    "they will pay for this with their lives",
+    "My will to live is gone and I don't think I can survive another month",
 ];
 
 /// Heavy or light, but not this.
@@ -162,6 +176,16 @@ const NOT_CRISES: &[&str] = &[
     "The overdose training was useful.",
     "We should get shot of the old printer.",
     "I think about jumping ship every spring.",
+    "I want to jump off the call at noon",
+    "we jump from meeting to meeting",
+    "they jump in front of the queue",
+    "I lost the will to live in that meeting",
+    "I cut my wrist on the printer",
+    "I took all the tablets to the ward",
+    "the charger pills, all of them were old",
+    "I do not want to kill the mood but I keep thinking about lunch",
+    "it hurts my self esteem",
+    "we jump off the bus and run",
 ];
 
 #[test]

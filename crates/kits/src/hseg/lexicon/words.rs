@@ -14,7 +14,7 @@ pub(super) struct Word {
 pub(super) const LONG: usize = 6;
 
 /// Short forms and what they stand for.
-const WRITTEN_OUT: [(&str, &[&str]); 35] = [
+const WRITTEN_OUT: [(&str, &[&str]); 41] = [
     ("cant", &["cannot"]),
     ("dont", &["do", "not"]),
     ("doesnt", &["does", "not"]),
@@ -50,6 +50,13 @@ const WRITTEN_OUT: [(&str, &[&str]); 35] = [
     ("feelin", &["feeling"]),
     ("thinkin", &["thinking"]),
     ("everyones", &["everyone", "is"]),
+    ("hed", &["he", "would"]),
+    ("theyd", &["they", "would"]),
+    // Too short to be recognized mistyped.
+    ("wnat", &["want"]),
+    ("lfie", &["life"]),
+    ("killmyself", &["kill", "myself"]),
+    ("myslef", &["myself"]),
 ];
 
 /// The words of a text, in order.

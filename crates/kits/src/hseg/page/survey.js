@@ -59,6 +59,14 @@ function choices(name, title, words) {
   return made("div", { role: "group", ariaLabel: title, className: "several" }, made("span", { ariaHidden: "true", textContent: title }), ...boxes);
 }
 
+// Where help is stands at the foot of the page, whatever becomes of the answer.
+async function showHelp() {
+  const country = new URLSearchParams(location.search).get("country") ?? "ZZ";
+  const answer = await fetch(`/help-resources/${encodeURIComponent(country)}`);
+  if (!answer.ok) return;
+  document.getElementById("lines").replaceChildren(...(await answer.json()).resources.map(help));
+}
+
 async function show() {
   if (!invitation) {
     said.textContent = "This page needs the whole link of an invitation.";
@@ -142,11 +150,12 @@ form.addEventListener("submit", async (event) => {
         made("p", { textContent: "Some of what you wrote sounds heavy. You do not have to carry it alone; these people listen:" }), made("ul", {}, ...lines)));
     }
   } catch (error) {
-    said.textContent = `Your answer was not sent: ${error.message}`;
+    said.textContent = `Your answer was not sent: ${error.message}. If it cannot wait, turn to the people below.`;
     button.disabled = false;
   }
 });
 
 // Another invitation pasted into the same tab is another person's.
 addEventListener("hashchange", () => location.reload());
+showHelp().catch(() => {});
 show().catch(() => { said.textContent = "The survey cannot be reached just now. Please try again later."; });

@@ -172,7 +172,9 @@ async fn close(
     Path(id): Path<String>,
 ) -> Result<Answer<CampaignView>, Refusal> {
     let id = id_of(&id, "id")?;
-    let closed = campaign::close(&house.store, &caller.tenant, id, now_us()).await?;
+    let found = campaign::get(&house.store, &caller.tenant, id).await?;
+    let safe = found.safe(&house.ledger, &caller.tenant)?;
+    let closed = campaign::close(&house.store, &caller.tenant, id, &safe, now_us()).await?;
     let detail = json!({ "act": "campaign-closed", "campaign": id.to_string() });
     record(&house, &caller, &origin, detail).await?;
     Ok(Answer(view_of(&house, &caller.tenant, closed).await?))
@@ -209,9 +211,13 @@ async fn invite(
         json!({ "act": "invitations-made", "campaign": id.to_string(), "number": wish.number });
     record(&house, &caller, &origin, detail).await?;
     let base = base_of(&house, &headers);
-    let domain = organization.domain.word();
+    let (domain, country) = (organization.domain.word(), &organization.country);
     // Behind a `#`, so that a browser keeps it to itself: no log on the way has it.
-    let link = |token: &str| ShownOnce::new(&format!("{base}/survey?domain={domain}#{token}"));
+    let link = |token: &str| {
+        ShownOnce::new(&format!(
+            "{base}/survey?domain={domain}&country={country}#{token}"
+        ))
+    };
     let links = tokens.iter().map(|token| link(token)).collect();
     Ok((StatusCode::CREATED, Answer(InvitationsView { links })))
 }

@@ -74,7 +74,7 @@ pub struct CaseView {
     pub note: String,
 }
 
-/// Cases, those that wait first.
+/// Cases, those that wait first. How many wait is told of all; what a case is about, only to whom it is for.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CasesView {
     pub waiting: usize,
@@ -94,7 +94,7 @@ pub fn router() -> OpenApiRouter<House> {
 
 /// Cases that wait for a person
 #[utoipa::path(get, path = "/review-cases", tag = "hseg", operation_id = "review_cases", params(("with_closed" = Option<bool>, Query, description = "Closed ones too. Default: false.")),
-    responses((status = 200, description = "Those that wait first, the most urgent of them first.", body = CasesView)))]
+    responses((status = 200, description = "Those that the caller's role is named for: first those that wait, the most urgent of them first.", body = CasesView)))]
 async fn list(
     State(house): State<House>,
     caller: Known,
@@ -108,7 +108,11 @@ async fn list(
     Ok(Answer(CasesView {
         waiting: waiting.count(),
         overdue: cases.iter().filter(|case| case.is_overdue(now)).count(),
-        cases: cases.into_iter().map(|case| view_of(case, now)).collect(),
+        cases: cases
+            .into_iter()
+            .filter(|case| must_be_named(&caller, case).is_ok())
+            .map(|case| view_of(case, now))
+            .collect(),
     }))
 }
 

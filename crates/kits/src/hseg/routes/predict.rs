@@ -51,9 +51,13 @@ pub struct IndividualWish {
     #[schema(min_length = 1, max_length = 200)]
     pub response_id: Option<String>,
     /// `Healthcare`, `University` or `Business`.
+    // Without one it is told beside all else that is at fault.
+    #[serde(default)]
+    #[schema(required = true)]
     pub domain: String,
     /// `q1` to `q22`, each 1 to 4, 4 the healthiest; any may be missing.
-    #[schema(value_type = Object)]
+    #[serde(default)]
+    #[schema(value_type = Object, required = true)]
     pub survey_responses: Map<String, Value>,
     /// `q23` to `q25`, in the respondent's own words.
     #[serde(default)]
@@ -196,7 +200,7 @@ pub struct CrisisView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub urgency: Option<String>,
     pub indicators: Vec<String>,
-    /// Shown at once when something was detected; empty otherwise.
+    /// Shown at once when something was detected, and beside a score or a forecast of tier Crisis or At_Risk; else empty.
     pub resources: Vec<Resource>,
     /// The review case that was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -370,7 +374,7 @@ async fn communication_risk(
     let crisis = judge(answer.risk, &answer.reading);
     let decision = answer.decision;
     let text_risk = text_view(&answer, &crisis);
-    let crisis = crisis_view(&house, &caller, crisis, Some(decision), country).await?;
+    let crisis = crisis_view(&house, &caller, crisis, false, Some(decision), country).await?;
     Ok(Answer(CommunicationView { text_risk, crisis }))
 }
 
@@ -535,10 +539,22 @@ fn read(wish: IndividualWish) -> Result<(Response, IndividualWish), ombud_core::
         wish.text_responses.as_ref(),
         wish.demographics.as_ref(),
         wish.response_quality.as_ref(),
-    )?;
-    response.must_be_rated()?;
-    check_country(wish.country.as_deref())?;
-    Ok((response, wish))
+    );
+    let response = response.and_then(|response| response.must_be_rated().map(|()| response));
+    let country = check_country(wish.country.as_deref());
+    let others = [country, check_id(wish.response_id.as_deref())];
+    let others = others.into_iter().filter_map(Result::err);
+    match response {
+        Ok(response) => {
+            let mut faults = ombud_core::Refusal::default();
+            others.for_each(|fault| faults.add(fault));
+            faults.or((response, wish))
+        }
+        Err(mut faults) => {
+            others.for_each(|fault| faults.add(fault));
+            Err(faults)
+        }
+    }
 }
 
 /// A country by another name would be shown help of another place.
@@ -551,16 +567,20 @@ fn check_country(country: Option<&str>) -> Result<(), Fault> {
     }
 }
 
+fn check_id(id: Option<&str>) -> Result<(), Fault> {
+    let is_one =
+        |id: &str| !id.is_empty() && id.len() <= RESPONSE_ID_BYTES_MAX && !id.contains('\0');
+    if id.is_none_or(is_one) {
+        return Ok(());
+    }
+    let allowed = format!("a text of 1 to {RESPONSE_ID_BYTES_MAX} bytes");
+    Err(Fault::new("response_id", "something else", allowed))
+}
+
 fn response_id(given: Option<String>) -> Result<String, Refusal> {
     match given {
         None => Ok(crate::hseg::keep::random_id()?.to_string()),
-        Some(id) if !id.is_empty() && id.len() <= RESPONSE_ID_BYTES_MAX && !id.contains('\0') => {
-            Ok(id)
-        }
-        Some(_) => {
-            let allowed = format!("a text of 1 to {RESPONSE_ID_BYTES_MAX} bytes");
-            Err(Fault::new("response_id", "something else", allowed).into())
-        }
+        Some(id) => Ok(id),
     }
 }
 
@@ -583,6 +603,7 @@ async fn view(
     let text_risk = text_risk.map(|((_, answer), crisis)| text_view(answer, crisis));
     let crisis = judged.unwrap_or_default();
     let decision = Some(forecast.decision);
+    let is_at_risk = score.tier.min(forecast.tier) <= Tier::AtRisk;
     Ok(IndividualView {
         response_id: id,
         decision_id: forecast.decision.to_string(),
@@ -594,7 +615,7 @@ async fn view(
         recommendations: recommend(response.domain, &score.categories),
         forecast: forecast_view(&forecast),
         text_risk,
-        crisis: crisis_view(house, caller, crisis, decision, country).await?,
+        crisis: crisis_view(house, caller, crisis, is_at_risk, decision, country).await?,
     })
 }
 
@@ -659,7 +680,13 @@ fn category_signals(answer: &TextAnswer) -> BTreeMap<String, f64> {
 
 fn text_view(answer: &TextAnswer, crisis: &Crisis) -> TextView {
     const WORDS_MAX: usize = 8;
+    const CRISIS_INTENSITY: f64 = 0.8;
     let words = answer.explanation.iter().flat_map(|it| &it.words);
+    // What one of the nets takes for a crisis is not calm, whichever words it is said in.
+    let intensity = match answer.risk {
+        TextRisk::Crisis => answer.outputs.intensity.max(CRISIS_INTENSITY),
+        _ => answer.outputs.intensity,
+    };
     let mut seen = HashSet::new();
     let words = words.filter(|word| word.weight > 0.0 && seen.insert(word.text.to_lowercase()));
     TextView {
@@ -667,7 +694,7 @@ fn text_view(answer: &TextAnswer, crisis: &Crisis) -> TextView {
         level: answer.risk.word().to_owned(),
         confidence: answer.confidence,
         probabilities: risk_chances(answer),
-        emotional_intensity: told(answer.outputs.intensity),
+        emotional_intensity: told(intensity),
         category_signals: category_signals(answer),
         agrees: crisis.agrees,
         words: words
@@ -677,26 +704,29 @@ fn text_view(answer: &TextAnswer, crisis: &Crisis) -> TextView {
     }
 }
 
-/// Shows where help is, and opens a review case, when something was detected.
+/// Shows where help is, and opens a review case, when something was detected; whoever is at risk is shown whom to talk to.
 async fn crisis_view(
     house: &House,
     caller: &Known,
     crisis: Crisis,
+    is_at_risk: bool,
     decision: Option<ombud_ledger::RecordId>,
     country: Option<String>,
 ) -> Result<CrisisView, Refusal> {
-    let Some(urgency) = crisis.urgency() else {
+    let urgency = crisis.urgency();
+    let resources = match urgency.is_some() || is_at_risk {
+        true => help(house, caller, country).await?,
+        false => Vec::new(),
+    };
+    let Some(urgency) = urgency else {
         return Ok(CrisisView {
             detected: false,
             urgency: None,
             indicators: crisis.indicators,
-            resources: Vec::new(),
+            resources,
             case_id: None,
         });
     };
-    let country = country.map(|code| code.to_ascii_uppercase());
-    let country = country.unwrap_or_else(|| ANYWHERE.to_owned());
-    let resources = resources::of(&house.store, &caller.tenant, &country).await?;
     let new = case::NewCase {
         organization: None,
         campaign: None,
@@ -723,6 +753,16 @@ async fn crisis_view(
         resources,
         case_id: Some(id.to_string()),
     })
+}
+
+async fn help(
+    house: &House,
+    caller: &Known,
+    country: Option<String>,
+) -> Result<Vec<Resource>, Refusal> {
+    let country = country.map(|code| code.to_ascii_uppercase());
+    let country = country.unwrap_or_else(|| ANYWHERE.to_owned());
+    Ok(resources::of(&house.store, &caller.tenant, &country).await?)
 }
 
 macro_rules! silent {

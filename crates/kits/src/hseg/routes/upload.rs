@@ -67,6 +67,9 @@ pub struct UploadView {
     /// The job that scores the answers; `GET /campaigns/{id}` tells how far it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,
+    /// Answers that a file uploaded before has already; they are not taken in again, so that no two campaigns share any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<usize>,
 }
 
 /// The routes of this file.
@@ -117,6 +120,7 @@ async fn upload(
             confirm: can_store.then_some(confirm),
             campaign_id: None,
             job_id: None,
+            left_out: None,
             preview,
         };
         return Ok((StatusCode::OK, Answer(view)));
@@ -139,13 +143,14 @@ async fn upload(
     let principal = &caller.principal;
     let taken = take_in(&house, &caller.tenant, principal, id, &name, responses).await?;
     let (campaign, job) = (taken.campaign.id, taken.job);
-    let detail = json!({ "act": "survey-data-uploaded", "campaign": campaign.to_string(), "rows": taken.responses });
+    let detail = json!({ "act": "survey-data-uploaded", "campaign": campaign.to_string(), "rows": taken.responses, "left_out": taken.left_out });
     record(&house, &caller, &origin, detail).await?;
     let view = UploadView {
         is_stored: true,
         confirm: None,
         campaign_id: Some(campaign.to_string()),
         job_id: Some(job.to_string()),
+        left_out: Some(taken.left_out),
         preview,
     };
     Ok((StatusCode::ACCEPTED, Answer(view)))

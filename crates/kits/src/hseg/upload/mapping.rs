@@ -144,6 +144,37 @@ impl Mapping {
     /// With what was said in place of what was suggested.
     pub fn replaced_by(mut self, said: Mapping, columns: &[String]) -> Result<Mapping, Refusal> {
         let mut faults = ombud_core::Refusal::default();
+        let is_said = |field: &str| said.0.contains_key(field);
+        for (field, names) in ambiguous(columns) {
+            if !is_said(field)
+                && names
+                    .iter()
+                    .filter(|name| !said.0.values().any(|it| it == **name))
+                    .count()
+                    > 1
+            {
+                let came = format!(
+                    "the columns {}",
+                    names
+                        .iter()
+                        .map(|name| format!("{name:?}"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                );
+                faults.add(Fault::new(
+                    format!("mapping.{field}"),
+                    &came,
+                    "one of them: say which",
+                ));
+            }
+        }
+        let mut used: BTreeMap<&str, &str> = BTreeMap::new();
+        for (field, column) in said.0.iter().filter(|(_, column)| !column.is_empty()) {
+            if let Some(other) = used.insert(column, field) {
+                let allowed = format!("a column that {other} is not read from");
+                faults.add(Fault::new(format!("mapping.{field}"), column, allowed));
+            }
+        }
         for (field, column) in said.0 {
             if column.is_empty() {
                 self.0.remove(&field);
@@ -184,15 +215,31 @@ impl Mapping {
     }
 }
 
+/// Fields that several columns have the name of.
+fn ambiguous(columns: &[String]) -> Vec<(&'static str, Vec<&String>)> {
+    let mut named: BTreeMap<&'static str, Vec<&String>> = BTreeMap::new();
+    for column in columns {
+        if let Some(field) = by_name(&bare(column)) {
+            named.entry(field).or_default().push(column);
+        }
+    }
+    let several = named.into_iter().filter(|(_, columns)| columns.len() > 1);
+    several.collect()
+}
+
 fn exact(column: &str) -> Option<&'static str> {
     let bare = bare(column);
-    let by_name = FIELDS.into_iter().find(|field| self::bare(field) == bare);
-    by_name.or_else(|| question(&bare)).or_else(|| {
+    by_name(&bare).or_else(|| {
         ALIASES
             .iter()
             .find(|(alias, _)| *alias == bare)
             .map(|(_, field)| *field)
     })
+}
+
+fn by_name(bare: &str) -> Option<&'static str> {
+    let found = FIELDS.into_iter().find(|field| self::bare(field) == bare);
+    found.or_else(|| question(bare))
 }
 
 fn likely(column: &str) -> Option<&'static str> {

@@ -1,18 +1,26 @@
 //! Files as tables: CSV, XLSX and JSON become columns and rows of JSON values.
 
-use calamine::{Data, Reader, Xlsx};
+use calamine::{DataRef, Reader, Xlsx, XlsxError};
 use ombud_api::{Code, Refusal};
 use ombud_core::Fault;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Cursor;
 
 /// Rows of one file.
 pub const ROWS_MAX: usize = 200_000;
 /// Columns of one file.
 pub const COLUMNS_MAX: usize = 500;
+/// Cells of one file, those that a short row lacks counted too: a small file can name a far one.
+const CELLS_MAX: usize = 16_000_000;
 /// How far an XLSX may unfold: a small file can be made to fill a machine's memory.
 const UNFOLDED_BYTES_MAX: u64 = 512 << 20;
+/// What a sheet shows where a formula failed.
+const ERRORS: [&str; 8] = [
+    "#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#DATA!",
+];
+/// What some programs write before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A table.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,10 +43,7 @@ impl Table {
                 "csv, xlsx or json",
             ))),
         }?;
-        if table.rows.len() > ROWS_MAX || table.columns.len() > COLUMNS_MAX {
-            let detail = format!("a file may have {ROWS_MAX} rows and {COLUMNS_MAX} columns");
-            return Err(Refusal::new(Code::TooLarge, detail));
-        }
+        check_size(table.rows.len(), table.columns.len())?;
         table.check()?;
         Ok(table)
     }
@@ -59,8 +64,23 @@ impl Table {
     }
 }
 
+/// Whether a cell holds what a sheet shows in place of a value.
+pub fn is_error(cell: &Value) -> bool {
+    cell.as_str().is_some_and(|text| ERRORS.contains(&text))
+}
+
+fn check_size(rows: usize, columns: usize) -> Result<(), Refusal> {
+    if rows > ROWS_MAX || columns > COLUMNS_MAX || rows.saturating_mul(columns) > CELLS_MAX {
+        let detail =
+            format!("a file may have {ROWS_MAX} rows, {COLUMNS_MAX} columns and {CELLS_MAX} cells");
+        return Err(Refusal::new(Code::TooLarge, detail));
+    }
+    Ok(())
+}
+
 fn sniffed(file: &[u8]) -> &'static str {
-    let first = file.iter().find(|byte| !byte.is_ascii_whitespace());
+    let plain = file.strip_prefix(BYTE_ORDER_MARK).unwrap_or(file);
+    let first = plain.iter().find(|byte| !byte.is_ascii_whitespace());
     match first {
         Some(b'P') if file.starts_with(b"PK\x03\x04") => "xlsx",
         Some(b'[' | b'{') => "json",
@@ -69,7 +89,7 @@ fn sniffed(file: &[u8]) -> &'static str {
 }
 
 fn csv(file: &[u8]) -> Result<Table, Refusal> {
-    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    let file = file.strip_prefix(BYTE_ORDER_MARK).unwrap_or(file);
     let first_line = file.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let count = |separator: u8| first_line.iter().filter(|byte| **byte == separator).count();
     let separator = [b',', b';', b'\t']
@@ -109,40 +129,77 @@ fn xlsx(file: &[u8]) -> Result<Table, Refusal> {
     let mut book: Xlsx<_> = Xlsx::new(Cursor::new(file)).map_err(|error| {
         unreadable("XLSX", &error).hint("save it as an unprotected .xlsx workbook")
     })?;
-    let sheet = book.worksheet_range_at(0).ok_or_else(|| {
+    let sheet = book.sheet_names().first().cloned().ok_or_else(|| {
         Refusal::from(Fault::new(
             "file",
             "a workbook without sheets",
             "answers on the first sheet",
         ))
     })?;
-    let sheet = sheet.map_err(|error| unreadable("XLSX", &error))?;
-    let mut lines = sheet.rows();
-    let columns = lines
-        .next()
-        .unwrap_or_default()
-        .iter()
-        .map(|cell| cell.to_string().trim().to_owned());
-    let columns: Vec<String> = columns.collect();
-    let rows = lines
-        .take(ROWS_MAX + 1)
-        .map(|row| row.iter().map(value).collect());
-    // Sheets often end in rows that were once filled.
-    let rows = rows.filter(|row: &Vec<Value>| !row.iter().all(Value::is_null));
-    Ok(Table {
-        columns,
-        rows: rows.collect(),
-    })
+    let cells = used_cells(&mut book, &sheet)?;
+    let first = cells.values().filter_map(|row| row.keys().next()).min();
+    let (Some(first), Some((_, names))) = (first.copied(), cells.iter().next()) else {
+        return Ok(Table {
+            columns: Vec::new(),
+            rows: Vec::new(),
+        });
+    };
+    let last = names.keys().next_back().copied().unwrap_or(first);
+    let name = |at: u32| names.get(&at).map(shown).unwrap_or_default();
+    let columns: Vec<String> = (first..=last).map(name).collect();
+    check_size(cells.len() - 1, columns.len())?;
+    // Sheets often have rows that were once filled; they have no cell in what was read.
+    let row = |row: &BTreeMap<u32, Value>| {
+        let cell = |at: u32| row.get(&at).cloned().unwrap_or(Value::Null);
+        (first..=last).map(cell).collect()
+    };
+    let rows = cells.values().skip(1).map(row).collect();
+    Ok(Table { columns, rows })
 }
 
-fn value(cell: &Data) -> Value {
+/// Cells that hold something, by row and column.
+type Cells = BTreeMap<u32, BTreeMap<u32, Value>>;
+
+/// Reads a sheet cell by cell: its bounds are what the farthest cell says, and would be allocated in full.
+fn used_cells(book: &mut Xlsx<Cursor<&[u8]>>, sheet: &str) -> Result<Cells, Refusal> {
+    let failed = |error: XlsxError| unreadable("XLSX", &error);
+    let mut reader = book.worksheet_cells_reader(sheet).map_err(failed)?;
+    let mut cells = Cells::new();
+    while let Some(cell) = reader.next_cell().map_err(failed)? {
+        let (row, column) = cell.get_position();
+        let value = value(cell.get_value());
+        if !value.is_null() {
+            check_place(&cells, column)?;
+            cells.entry(row).or_default().insert(column, value);
+        }
+    }
+    Ok(cells)
+}
+
+fn check_place(cells: &Cells, column: u32) -> Result<(), Refusal> {
+    // Columns are counted from the first that is used, so a sheet may begin to the right of them.
+    check_size(cells.len().saturating_sub(2), 1)?;
+    check_size(1, column as usize / 2)
+}
+
+fn shown(cell: &Value) -> String {
     match cell {
-        Data::Empty | Data::Error(_) => Value::Null,
-        Data::String(text) => self::cell(text),
-        Data::Float(number) => serde_json::json!(number),
-        Data::Int(number) => Value::from(*number),
-        Data::Bool(truth) => Value::from(*truth),
-        other => Value::from(other.to_string()),
+        Value::String(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn value(cell: &DataRef<'_>) -> Value {
+    match cell {
+        DataRef::Empty => Value::Null,
+        DataRef::String(text) => self::cell(text),
+        DataRef::SharedString(text) => self::cell(text),
+        DataRef::Float(number) => serde_json::json!(number),
+        DataRef::Int(number) => Value::from(*number),
+        DataRef::Bool(truth) => Value::from(*truth),
+        DataRef::Error(error) => Value::from(error.to_string()),
+        DataRef::DateTime(time) => Value::from(time.to_string()),
+        DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => Value::from(text.as_str()),
     }
 }
 
@@ -162,6 +219,7 @@ fn unfolded_bytes(file: &[u8]) -> u64 {
 }
 
 fn json(file: &[u8]) -> Result<Table, Refusal> {
+    let file = file.strip_prefix(BYTE_ORDER_MARK).unwrap_or(file);
     let document: Value = serde_json::from_slice(file).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         unreadable("JSON", &error).hint(format!("look at line {line}, place {column}"))
@@ -190,6 +248,7 @@ fn json(file: &[u8]) -> Result<Table, Refusal> {
         }
         flat.push(row);
     }
+    check_size(flat.len(), columns.len())?;
     let cells = |mut row: Map<String, Value>| {
         let cell = |name: &String| row.remove(name).unwrap_or(Value::Null);
         columns.iter().map(cell).collect()
@@ -242,4 +301,95 @@ fn unreadable_csv(error: &csv::Error) -> Refusal {
 fn unreadable(format: &str, error: &dyn std::error::Error) -> Refusal {
     tracing::debug!(%error, format, "an uploaded file could not be read");
     Refusal::malformed(format!("the file cannot be read as {format}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use zip::write::{SimpleFileOptions, ZipWriter};
+
+    /// A workbook of one sheet with these rows, as the format has them.
+    fn workbook(rows: &str) -> Vec<u8> {
+        const PARTS: [(&str, &str); 3] = [
+            (
+                "_rels/.rels",
+                r#"<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>"#,
+            ),
+            (
+                "xl/workbook.xml",
+                r#"<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets><sheet name="Answers" sheetId="1" r:id="r1"/></sheets></workbook>"#,
+            ),
+            (
+                "xl/_rels/workbook.xml.rels",
+                r#"<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" Target="worksheets/sheet1.xml"/></Relationships>"#,
+            ),
+        ];
+        let sheet = format!(
+            r#"<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{rows}</sheetData></worksheet>"#
+        );
+        let mut book = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, content) in PARTS
+            .into_iter()
+            .chain([("xl/worksheets/sheet1.xml", &*sheet)])
+        {
+            book.start_file(name, SimpleFileOptions::default()).unwrap();
+            book.write_all(content.as_bytes()).unwrap();
+        }
+        book.finish().unwrap().into_inner()
+    }
+
+    fn text(place: &str, text: &str) -> String {
+        format!(r#"<c r="{place}" t="inlineStr"><is><t>{text}</t></is></c>"#)
+    }
+
+    fn read(rows: &str) -> Result<Table, Refusal> {
+        Table::read(&workbook(rows), None)
+    }
+
+    #[test]
+    fn a_sheet_is_read_from_where_it_begins() {
+        let rows = format!(
+            r#"<row r="3">{}{}</row><row r="4"><c r="B4"><v>2.5</v></c></row><row r="6"><c r="B6"/></row><row r="7">{}<c r="C7" t="e"><v>#N/A</v></c></row>"#,
+            text("B3", " q1 "),
+            text("C3", "q2"),
+            text("B7", "3")
+        );
+        let table = read(&rows).unwrap();
+        assert_eq!(table.columns, ["q1", "q2"]);
+        let null = Value::Null;
+        assert_eq!(
+            table.rows,
+            [
+                vec![Value::from(2.5), null],
+                vec![Value::from("3"), Value::from("#N/A")]
+            ]
+        );
+        assert!(is_error(&table.rows[1][1]) && !is_error(&table.rows[0][0]));
+    }
+
+    #[test]
+    fn a_far_cell_takes_no_room() {
+        let names = format!(r#"<row r="1">{}</row>"#, text("A1", "q1"));
+        let row = |place: &str| {
+            let number: String = place.chars().filter(char::is_ascii_digit).collect();
+            format!(r#"<row r="{number}"><c r="{place}"><v>1</v></c></row>"#)
+        };
+        let far = read(&format!("{names}{}", row("A1048576"))).unwrap();
+        assert_eq!(far.rows, [vec![Value::from(1.0)]]);
+        for place in ["XFD2", "ZZZ3", "XFD1048576"] {
+            let refused = read(&format!("{names}{}", row(place))).unwrap_err();
+            assert_eq!(refused.code(), Code::TooLarge, "{place}");
+        }
+    }
+
+    #[test]
+    fn sparse_rows_are_not_filled_up_without_end() {
+        let wide: Vec<String> = (0..400).map(|at| format!("\"c{at}\": 1")).collect();
+        let file = format!("[{{ {} }}{}]", wide.join(", "), ", {}".repeat(150_000));
+        let refused = Table::read(file.as_bytes(), Some("json")).unwrap_err();
+        assert_eq!(refused.code(), Code::TooLarge);
+        let marked = [BYTE_ORDER_MARK, br#"[{ "q1": 2 }]"#].concat();
+        assert_eq!(Table::read(&marked, None).unwrap().columns, ["q1"]);
+    }
 }
