@@ -52,7 +52,12 @@ pub struct Misplaced {
 }
 
 /// The first gate that no model of this task can pass or be judged by.
-pub fn misplaced(gates: &Gates, task: Task, protected: &[String]) -> Option<Misplaced> {
+pub fn misplaced(
+    gates: &Gates,
+    task: Task,
+    classes: &[String],
+    protected: &[String],
+) -> Option<Misplaced> {
     let of = |gate: String, why: String| Some(Misplaced { gate, why });
     for gate in &gates.metrics {
         if !measures(&gate.metric, task) {
@@ -67,6 +72,13 @@ pub fn misplaced(gates: &Gates, task: Task, protected: &[String]) -> Option<Misp
         let name = || format!("classes.{class}.{}", gate.metric);
         if matches!(task, Task::Regression | Task::Clustering) {
             return of(name(), format!("{task} has no classes to be told apart"));
+        }
+        if !classes.contains(class) {
+            let known = classes.join(", ");
+            return of(
+                name(),
+                format!("the target has no class {class:?}, only {known}"),
+            );
         }
         if let Some(why) = out_of_range(gate) {
             return of(name(), why);
@@ -249,7 +261,7 @@ mod tests {
             }],
             ..Gates::default()
         };
-        let why = |gates: Gates, task| misplaced(&gates, task, &[]).map(|of| of.why);
+        let why = |gates: Gates, task| misplaced(&gates, task, &[], &[]).map(|of| of.why);
         assert_eq!(
             why(gates("rmse", None, Some(3.0)), Task::Classification).unwrap(),
             "it is no metric of classification"
@@ -344,8 +356,18 @@ mod tests {
             "{}",
             results[3].note
         );
-        let numbers = misplaced(&gates, Task::Regression, &[]).expect("no classes");
+        let numbers = misplaced(&gates, Task::Regression, &[], &[]).expect("no classes");
         assert_eq!(numbers.gate, "classes.crisis.recall");
-        assert_eq!(misplaced(&gates, Task::Classification, &[]), None);
+        let classes = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let known = classes(&["crisis", "crises"]);
+        assert_eq!(misplaced(&gates, Task::Classification, &known, &[]), None);
+        let unknown = misplaced(&gates, Task::Classification, &classes(&["calm"]), &[]);
+        let unknown = unknown.expect("there is no such class").why;
+        assert!(unknown.contains("only calm"), "{unknown}");
     }
 }

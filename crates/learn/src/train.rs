@@ -347,7 +347,8 @@ fn check_parameters(
         Err(TrainError::Parameter { what, why })
     };
     let target = &prepared.target;
-    if let Some(misplaced) = gate::misplaced(&recipe.gates, target.task(), &recipe.data.protected) {
+    let (task, classes) = (target.task(), target.names());
+    if let Some(misplaced) = gate::misplaced(&recipe.gates, task, classes, &recipe.data.protected) {
         return refused(&format!("the gate `{}`", misplaced.gate), misplaced.why);
     }
     if prepared.monotone.iter().any(|direction| *direction != 0) {

@@ -50,6 +50,26 @@ type Record<'a> = Pairs<&'a RawValue>;
 /// A row, and whom it is about.
 type Line = (Vec<u8>, Option<String>);
 
+/// Whether the last cell of a table of text begins with a quote and is never closed: it would swallow all rows behind it.
+fn ends_in_quotes(body: &[u8]) -> bool {
+    #[derive(PartialEq)]
+    enum At {
+        Start,
+        Plain,
+        Quoted,
+        /// Behind a quote within quotes, which ends them unless another follows.
+        Quote,
+    }
+    let step = |at: At, byte: &u8| match (at, byte) {
+        (At::Start | At::Quote, b'"') => At::Quoted,
+        (At::Quoted, b'"') => At::Quote,
+        (At::Quoted, _) => At::Quoted,
+        (_, b',' | b'\n' | b'\r') => At::Start,
+        _ => At::Plain,
+    };
+    body.iter().fold(At::Start, step) == At::Quoted
+}
+
 impl Scoring {
     /// Reads a body under a schema, at most `rows_max` rows.
     pub fn read(schema: &Schema, body: &[u8], rows_max: usize) -> Result<Self> {
@@ -125,6 +145,9 @@ impl Scoring {
     /// server, a cell that is empty is missing; what a feature of numbers has is a number when it reads as one.
     pub fn read_csv(schema: &Schema, body: &[u8], rows_max: usize) -> Result<Self> {
         let wrong = |error: csv::Error| Error::Csv(error.to_string());
+        if ends_in_quotes(body) {
+            return Err(Error::Csv("a quote is opened and never closed".to_owned()));
+        }
         let mut reader = csv::Reader::from_reader(body);
         let columns: Vec<String> = reader
             .headers()
@@ -439,6 +462,21 @@ mod tests {
         );
         for wrong in ["", "age,site\n", "age,site\n1\n", "age\n1\n2\n3\n4\n"] {
             assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_cell_that_is_never_closed_swallows_no_rows() {
+        for open in ["a\n\"1\n2\n", "a,b\n1,\"2\n3,4\n", "a\n\"x\"\"\n"] {
+            assert!(ends_in_quotes(open.as_bytes()), "{open:?}");
+        }
+        for closed in [
+            "",
+            "a\n5\" pipe\n",
+            "a\n\"x\"\"y\"\n",
+            "a,b\n\"\",\"2\n3\"\n",
+        ] {
+            assert!(!ends_in_quotes(closed.as_bytes()), "{closed:?}");
         }
     }
 

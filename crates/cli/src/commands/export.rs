@@ -66,7 +66,11 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Outcome, Failure>
     if is_standard {
         print(&exported.bytes, console)?;
     } else {
-        write(out, &exported.bytes)?;
+        let name = match arguments.to {
+            ExportFormat::Onnx => "model.onnx",
+            ExportFormat::Xgboost => "model.ubj",
+        };
+        write(out, name, &exported.bytes)?;
     }
     for note in &exported.notes {
         console.warn(note);
@@ -129,12 +133,9 @@ fn print(bytes: &[u8], console: &Console) -> Result<(), Failure> {
     console.print_bytes(bytes)
 }
 
-fn write(out: &Path, bytes: &[u8]) -> Result<(), Failure> {
+fn write(out: &Path, name: &str, bytes: &[u8]) -> Result<(), Failure> {
     if out.is_dir() {
-        let hint = format!(
-            "name the file, such as {}",
-            out.join("model.onnx").display()
-        );
+        let hint = format!("name the file, such as {}", out.join(name).display());
         return Err(Failure::invalid(
             format!("{} is a folder", out.display()),
             hint,

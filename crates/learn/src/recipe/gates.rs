@@ -127,6 +127,10 @@ fn read_classes(section: Section<'_>) -> Vec<ClassGate> {
             continue;
         };
         let read = read_metrics(&limits, &CLASS_METRIC_NAMES, &[]);
+        if read.is_empty() {
+            let hint = format!("write `{class} = {{ recall = {{ min = 0.95 }} }}`");
+            section.mistake(found.line, &class, "limits nothing", Some(hint));
+        }
         gates.extend(read.into_iter().map(|gate| ClassGate {
             class: class.clone(),
             gate,

@@ -214,11 +214,14 @@ impl<'t> Section<'t> {
         if allowed.contains(&number) {
             return Some(number);
         }
-        let what = format!(
-            "is {number}; allowed is {} to {}",
-            allowed.start(),
-            allowed.end()
-        );
+        let what = match *allowed.start() == f64::MIN && *allowed.end() == f64::MAX {
+            true => format!("is {number}; allowed is any finite number"),
+            false => format!(
+                "is {number}; allowed is {} to {}",
+                allowed.start(),
+                allowed.end()
+            ),
+        };
         self.mistake(found.line, names[0], what, None);
         None
     }
