@@ -21,6 +21,7 @@ pub mod process;
 pub mod reading;
 pub mod recipes;
 pub mod recommend;
+pub mod repeats;
 pub mod report;
 pub mod response;
 pub mod routes;

@@ -40,10 +40,6 @@ pub(crate) enum Database {
     Postgres(PgPool),
 }
 
-/// How often, and in what steps, it is tried to empty SQLite's log while others read.
-const EMPTY_TRIES: usize = 20;
-const EMPTY_PAUSE: Duration = Duration::from_millis(100);
-
 /// A transaction; dropping it undoes everything.
 pub enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
@@ -190,16 +186,23 @@ impl Database {
         let Database::Sqlite { writing, .. } = self else {
             return Ok(true);
         };
-        for _ in 0..EMPTY_TRIES {
-            let row = sqlx::query("pragma wal_checkpoint(truncate)")
-                .fetch_one(writing)
-                .await?;
-            if row.try_get::<i64, _>(0)? == 0 {
-                return Ok(true);
-            }
-            tokio::time::sleep(EMPTY_PAUSE).await;
+        // Everybody who writes waits meanwhile, so a reader who stands in the way is not waited for.
+        let mut connection = writing.acquire().await?;
+        sqlx::raw_sql("pragma busy_timeout = 0")
+            .execute(&mut *connection)
+            .await?;
+        let emptied = sqlx::query("pragma wal_checkpoint(truncate)")
+            .fetch_one(&mut *connection)
+            .await;
+        let wait = format!("pragma busy_timeout = {}", BUSY_WAIT.as_millis());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(wait))
+            .execute(&mut *connection)
+            .await?;
+        match emptied {
+            Ok(row) => Ok(row.try_get::<i64, _>(0)? == 0),
+            Err(error) if is_busy(&error) => Ok(false),
+            Err(error) => Err(error.into()),
         }
-        Ok(false)
     }
 
     /// Finishes what runs and closes every connection.

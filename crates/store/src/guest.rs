@@ -60,7 +60,7 @@ impl Store {
     }
 
     /// Wipes what was deleted from the database's files, where what was written before still lies: SQLite's log of writes, and
-    /// PostgreSQL's tables by `rewrites`. Whether nothing stood in the way.
+    /// PostgreSQL's tables by `rewrites`. Whether nothing stood in the way; nobody who writes waits for what does.
     pub async fn wipe(&self, rewrites: &[&'static str]) -> Result<bool> {
         self.database.rewrite(rewrites).await?;
         self.database.empty_log().await

@@ -123,10 +123,12 @@ impl Aggregate {
         // A share is a count: it moves by whole people, so its step is a floor of them.
         let share = |share: f64| stepped(share, precision(floor as f64, people).max(0.05));
         let spread = |of: Spread, range: f64| {
-            let step = precision(range, people);
+            // One person far from all others moves a mean by a part of the range, but a spread by the root of that part: of a
+            // spread only the whole steps are told, so that one person makes none.
+            let step = precision(range, people.sqrt());
             Spread {
-                mean: stepped(of.mean, step),
-                deviation: stepped(of.deviation, step),
+                mean: stepped(of.mean, precision(range, people)),
+                deviation: (of.deviation / step).floor() * step,
                 quartiles: of.quartiles.map(|it| stepped(it, step)),
             }
         };
@@ -344,6 +346,13 @@ mod tests {
         assert_ne!(group(2.5).row(), group(2.6).row());
         assert!(rows.iter().all(|row| row == &rows[0]), "{rows:#?}");
         assert_eq!(group(2.5).coarse(5).members, 60);
+        let group = |last: f64| {
+            let people = [3.25; 19].into_iter().chain([last]);
+            let people: Vec<Member> = people.map(member).collect();
+            Aggregate::of(Domain::Business, None, &people).unwrap()
+        };
+        let rows = [3.25, 1.0].map(|last| group(last).coarse(5).row());
+        assert_eq!(rows[0], rows[1], "one far from all others");
     }
 
     #[test]

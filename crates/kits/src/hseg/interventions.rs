@@ -4,7 +4,8 @@
 //! reader can redo: how much of the overall score a category costs, how much the intervention is expected to move that
 //! category, and less for effort; what is urgent comes first where a place is in crisis or at risk.
 
-use super::score::{Score, Tier};
+use super::aggregate::RISK_LIMIT;
+use super::score::{OVERALL_MIN, Score, Tier};
 use super::survey::{Category, Domain};
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -177,13 +178,25 @@ impl Catalogue {
                 .find(|it| it.0 == category)
                 .map_or(0.0, |it| it.1)
         };
-        let fitting = self.0.iter().filter(|it| it.fits(domain, score.tier));
+        // A category that is a risk is one in the best of places.
+        let tier = |category: Category| match score.category(category) {
+            Some(value) if value <= RISK_LIMIT => score.tier.min(Tier::of(OVERALL_MIN * value)),
+            _ => score.tier,
+        };
+        let fitting = self
+            .0
+            .iter()
+            .filter(|it| it.fits(domain, tier(it.category)));
         let mut ranked: Vec<Recommendation<'_>> = fitting
             .map(|intervention| {
                 let lost_points = lost(intervention.category);
                 Recommendation {
                     intervention,
-                    expected_points: expected(intervention, lost_points, score.tier),
+                    expected_points: expected(
+                        intervention,
+                        lost_points,
+                        tier(intervention.category),
+                    ),
                     lost_points,
                 }
             })
@@ -321,6 +334,20 @@ mod tests {
             .filter(|it| it.intervention.category == Category::PowerAbuse)
             .count();
         assert_eq!(of_power, 2);
+    }
+
+    #[test]
+    fn a_risk_in_a_thriving_place_is_one() {
+        let hurt = score([3.9, 3.9, 3.9, 3.9, 1.2, 3.9]);
+        assert_eq!(hurt.tier, Tier::Thriving);
+        let given = Catalogue::shipped().recommend(&hurt, Domain::Business, 5);
+        assert!(!given.is_empty());
+        let category = |it: &Recommendation<'_>| it.intervention.category;
+        assert!(
+            given
+                .iter()
+                .all(|it| category(it) == Category::MentalHealth)
+        );
     }
 
     #[test]

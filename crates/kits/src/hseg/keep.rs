@@ -2,7 +2,8 @@
 //!
 //! All in the store's database, in tables of the kit's own ([`TABLES`]), each row a tenant's. Nothing here links an
 //! invitation to a response: an invitation is a hash that is removed in the transaction that takes its response in, and a
-//! response has a random id, no time, and, once its campaign has closed, a place that chance gave it.
+//! response has a random id, no time, and, once its campaign has closed, a place that chance gave it. What the database's
+//! files hold of it beyond that is wiped ([`Traces`]).
 
 pub mod campaign;
 pub mod case;
@@ -10,11 +11,13 @@ pub mod organization;
 pub mod profile;
 pub mod resources;
 pub mod safe;
+pub mod traces;
 
 pub use campaign::{Campaign, State};
 pub use case::Case;
 pub use organization::Organization;
 pub use profile::Profile;
+pub use traces::Traces;
 
 use ombud_ledger::RecordId;
 use ombud_store::guest::Row;

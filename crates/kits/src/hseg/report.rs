@@ -15,6 +15,8 @@ const STYLE: &str = include_str!("page/report.css");
 const WIDTH: f64 = 720.0;
 /// Where bars begin behind the categories' names, on small screens too.
 const BARS_X: f64 = 300.0;
+/// The colour of tiers that are told together.
+const SEVERAL_COLOUR: &str = "#8b98a5";
 /// Colours of tiers, worst first.
 const TIER_COLOURS: [&str; 5] = [
     "var(--t1)",
@@ -200,8 +202,9 @@ fn tiers(view: &DashboardView) -> String {
         for (place, band) in bands.iter().enumerate() {
             let y = 26.0 + place as f64 * 30.0;
             let width = band.people_at_least as f64 / most * (WIDTH - 300.0);
-            let first = band.tiers.split(" to ").next().and_then(Tier::parse);
-            let colour = TIER_COLOURS[first.map_or(0, Tier::index)];
+            // Several tiers together have the colour of none.
+            let colour =
+                Tier::parse(&band.tiers).map_or(SEVERAL_COLOUR, |it| TIER_COLOURS[it.index()]);
             let _ = write!(
                 html,
                 "<text x=\"0\" y=\"{:.0}\">{}</text><rect x=\"200\" y=\"{y}\" width=\"{:.1}\" height=\"20\" rx=\"3\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{:.0}\">{}</text>",

@@ -111,19 +111,28 @@ fn phrases(text: &str) -> HashSet<String> {
     phrases
 }
 
-/// Words that may be told, sorted.
-static VOCABULARY: LazyLock<Vec<&str>> = LazyLock::new(|| {
+/// Words that may be told, and whether they are somebody's name as well.
+static VOCABULARY: LazyLock<HashMap<&str, bool>> = LazyLock::new(|| {
     let lines = include_str!("../../data/hseg/vocabulary.txt").lines();
-    lines.filter(|line| !line.starts_with('#')).collect()
+    let words = lines.filter(|line| !line.starts_with('#'));
+    words
+        .map(|word| (word.trim_start_matches('~'), word.starts_with('~')))
+        .collect()
 });
 
 /// A word in small letters; `None` for what may name somebody.
 fn plain(word: &str, is_first: bool) -> Option<String> {
     let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-    let is_name = !is_first && bare.chars().next().is_some_and(char::is_uppercase);
+    let is_written_large = bare.chars().next().is_some_and(char::is_uppercase);
     let small = bare.replace('\u{2019}', "'").to_lowercase();
-    let is_told = !is_name && VOCABULARY.binary_search(&small.as_str()).is_ok();
-    is_told.then_some(small)
+    let is_name_too = *VOCABULARY.get(small.as_str())?;
+    // At the beginning of a sentence a name is written as any word, or small by whoever writes all so.
+    let is_name = if is_first {
+        is_name_too
+    } else {
+        is_written_large
+    };
+    (!is_name).then_some(small)
 }
 
 fn is_small(word: &str) -> bool {
@@ -181,13 +190,26 @@ mod tests {
             "Mark shouts constantly",
             "mark shouts constantly",
             "ask grace about shifts",
+            "Price shouts constantly",
+            "May bullies trainees",
+            "porter hides complaints",
+            "doctor rice insults people",
+            "I think hammer yells every day",
         ] {
             let told = told(&[(text, 40)]).join(", ");
-            for name in ["miller", "schulze", "mark", "grace", "dr"] {
+            let names = [
+                "miller", "schulze", "mark", "grace", "dr", "price", "may", "porter", "rice",
+                "hammer",
+            ];
+            for name in names {
                 assert!(!told.contains(name), "{text}: {told}");
             }
         }
-        assert!(VOCABULARY.is_sorted() && VOCABULARY.len() > 5_000);
+        assert!(VOCABULARY.len() > 5_000);
+        assert_eq!(
+            told(&[("we have long shifts and are understaffed", 40)]),
+            ["long shifts 40"]
+        );
         assert_eq!(
             told(&[("Mark shouts constantly", 40)]),
             ["shouts constantly 40"]

@@ -76,7 +76,8 @@ pub fn spell_alike(respondents: &mut [Traits], dimensions: usize) {
     }
 }
 
-fn plain(said: &str) -> String {
+/// What was said, without capitals and superfluous spaces.
+pub fn plain(said: &str) -> String {
     let words: Vec<&str> = said.split_whitespace().collect();
     words.join(" ").to_lowercase()
 }

@@ -5,7 +5,7 @@
 //! answered the category: those are then the category's own, smaller cells, and the argument of the module holds for them
 //! as it does for people.
 
-use super::cells::{Label, Traits, divide, spell_alike};
+use super::cells::{Label, Traits, divide, plain, spell_alike};
 use super::noise::{Loss, laplace, scale};
 use super::{FLOOR_DEFAULT, Floor};
 use crate::hseg::score::{OVERALL_MAX, OVERALL_MIN, Score, Tier};
@@ -143,7 +143,9 @@ impl Release {
             let sum: f64 = sums.iter().map(|sum| sum.sum).sum();
             (number >= 1.0).then(|| {
                 let step = precision(range, number);
-                (rounded((sum / number).clamp(low, high), step), step)
+                let told = rounded((sum / number).clamp(low, high), step);
+                // The nearest step may lie beyond the scale.
+                (told.clamp(low, high), tier_within(told, step))
             })
         };
         let categories = std::array::from_fn(|at| {
@@ -158,7 +160,7 @@ impl Release {
         Some(Group {
             people_at_least: self.stepped(people),
             is_part: self.has_more(filters),
-            tier: overall.and_then(|(value, step)| tier_within(value, step)),
+            tier: overall.and_then(|(_, tier)| tier),
             overall: overall.map(|(value, _)| value),
             categories,
         })
@@ -197,9 +199,13 @@ impl Release {
         let mut wanted = Vec::with_capacity(filters.len());
         for (dimension, value) in filters {
             let at = self.dimensions.iter().position(|name| name == dimension)?;
-            wanted.push((at, Label::Is(Some(value.clone()))));
+            wanted.push((at, plain(value)));
         }
-        let is_within = |cell: &&Told| wanted.iter().all(|(at, value)| &cell.labels[*at] == value);
+        let is_within = |cell: &&Told| {
+            wanted
+                .iter()
+                .all(|(at, value)| is_said(&cell.labels[*at], value))
+        };
         let within: Vec<&Told> = self.cells.iter().filter(is_within).collect();
         (!within.is_empty()).then_some(within)
     }
@@ -212,7 +218,7 @@ impl Release {
             for (dimension, label) in labels {
                 match (filters.get(dimension), label) {
                     (Some(_), Label::Mixed) => is_merged = true,
-                    (Some(value), Label::Is(is)) if is.as_ref() != Some(value) => return false,
+                    (Some(value), label) if !is_said(label, &plain(value)) => return false,
                     _ => {}
                 }
             }
@@ -272,6 +278,11 @@ pub fn precision(range: f64, number: f64) -> f64 {
     let moved = range / number.max(1.0);
     let step = STEPS.into_iter().find(|step| *step >= moved - 1e-12);
     step.unwrap_or(STEPS[STEPS.len() - 1])
+}
+
+/// Whether the people of a cell said this, however it is written.
+fn is_said(label: &Label, value: &str) -> bool {
+    matches!(label, Label::Is(Some(said)) if plain(said) == value)
 }
 
 /// The tier of all scores that are told as `value` in steps of `step`, when they have one.
@@ -414,13 +425,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_lies_on_the_scale() {
+        for (rating, told) in [(4.0, 28.0), (1.0, 7.0)] {
+            for number in [5, 10, 40] {
+                let group = release(&[("Lab", rating, number)]).everybody().unwrap();
+                assert_eq!(
+                    (group.overall, group.categories[0]),
+                    (Some(told), Some(rating))
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_department_is_one_however_it_is_written() {
         let release = release(&[("Lab", 2.0, 4), ("lab ", 2.0, 2), ("LAB", 2.0, 1)]);
         assert_eq!(release.values("department"), ["Lab"]);
-        assert_eq!(
-            release.group(&department("Lab")).unwrap().people_at_least,
-            5
-        );
+        for written in ["Lab", "lab", " LAB"] {
+            let group = release.group(&department(written)).unwrap();
+            assert_eq!(group.people_at_least, 5);
+        }
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Campaigns: one survey of one organization, from its draft to what it may tell; its invitations and its responses.
 //!
 //! A campaign takes responses only while it is open. When it closes, its responses are sealed anew under other ids, in an
-//! order that chance chose, its unused invitations are removed, and what was written before is wiped from the database's
-//! files: there an invitation and its response stand in one transaction. So neither order nor leftovers tell who answered
-//! what.
+//! order that chance chose, and its unused invitations are removed, so that neither order nor leftovers tell who answered
+//! what; [`super::traces`] wipes what was written before from the database's files.
 
 use super::safe::Safe;
 use super::{Result, check_name, id_or_none, random_id, shuffle, unknown};
@@ -150,11 +149,6 @@ pub async fn close(
     let sql = "delete from hseg_tokens where tenant = $1 and campaign = $2";
     transaction.execute(sql, cells![tenant, id]).await?;
     transaction.commit().await?;
-    match store.wipe(REWRITES).await {
-        Ok(true) => {}
-        Ok(false) => tracing::warn!(campaign = %id, "{NOT_WIPED}"),
-        Err(error) => tracing::warn!(campaign = %id, %error, "{NOT_WIPED}"),
-    }
     get(store, tenant, id).await
 }
 
@@ -335,10 +329,6 @@ pub fn not_so(campaign: &Campaign, wanted: &'static str) -> Error {
         wanted,
     }
 }
-
-/// PostgreSQL leaves what a row was in its page.
-const REWRITES: &[&str] = &["vacuum full hseg_responses", "vacuum full hseg_tokens"];
-const NOT_WIPED: &str = "what a closed campaign was is not wiped from the database's files yet; the next campaign that closes wipes it too";
 
 const RESPONSES: &str =
     "select id, sealed from hseg_responses where tenant = $1 and campaign = $2 order by id";

@@ -97,6 +97,11 @@ const CRISES: &[&str] = &[
     "I am not suicidal but I keep thinking of dying",
     "they will pay for this with their lives",
     "My will to live is gone and I don't think I can survive another month",
+    "wish i was never born",
+    "she grabbed my breast",
+    "I could throw myself under a train",
+    "I have all the sleeping pills, all of them",
+    "I swallowed all the pills",
 ];
 
 /// Heavy or light, but not this.
@@ -186,6 +191,18 @@ const NOT_CRISES: &[&str] = &[
     "I do not want to kill the mood but I keep thinking about lunch",
     "it hurts my self esteem",
     "we jump off the bus and run",
+    "My manager said he'd shoot me an email",
+    "They told us they will shoot us an invite",
+    "I jump from building to building all day",
+    "jumping from the platform team to support",
+    "I threw myself out there",
+    "I throw myself under the bus for my team",
+    "I have the pills ready before the ward round",
+    "Count the pills and check all of them",
+    "IT took all our tablets",
+    "The deadline is a noose around our neck",
+    "People step in front of the forklift truck",
+    "I did not hurt myself but I keep thinking about that ladder",
 ];
 
 #[test]

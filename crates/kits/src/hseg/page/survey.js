@@ -63,6 +63,7 @@ function choices(name, title, words) {
 async function showHelp() {
   const country = new URLSearchParams(location.search).get("country") ?? "ZZ";
   const answer = await fetch(`/help-resources/${encodeURIComponent(country)}`);
+  // What stands on the page is help that is there anywhere.
   if (!answer.ok) return;
   document.getElementById("lines").replaceChildren(...(await answer.json()).resources.map(help));
 }

@@ -2,7 +2,7 @@
 
 use super::{conflict, id_of, record};
 use crate::hseg::keep::campaign::{self, INVITATIONS_MAX};
-use crate::hseg::keep::{self, Campaign, State as Standing, organization};
+use crate::hseg::keep::{self, Campaign, State as Standing, Traces, organization};
 use crate::hseg::process::KIND;
 use axum::extract::State;
 use axum::http::header::HOST;
@@ -175,6 +175,7 @@ async fn close(
     let found = campaign::get(&house.store, &caller.tenant, id).await?;
     let safe = found.safe(&house.ledger, &caller.tenant)?;
     let closed = campaign::close(&house.store, &caller.tenant, id, &safe, now_us()).await?;
+    Traces::OfCampaign.wipe_soon(&house.store);
     let detail = json!({ "act": "campaign-closed", "campaign": id.to_string() });
     record(&house, &caller, &origin, detail).await?;
     Ok(Answer(view_of(&house, &caller.tenant, closed).await?))

@@ -9,7 +9,7 @@ use crate::hseg::asking::Models;
 use crate::hseg::crisis::{Crisis, judge, judge_by_words};
 use crate::hseg::keep::campaign::{self, seal};
 use crate::hseg::keep::resources::{self, Resource};
-use crate::hseg::keep::{case, organization};
+use crate::hseg::keep::{Traces, case, organization};
 use crate::hseg::response::Response;
 use crate::hseg::survey::{Domain, Framing, OPEN_QUESTIONS, STATEMENTS};
 use axum::Json as Answer;
@@ -23,14 +23,9 @@ use ombud_core::Fault;
 use ombud_ledger::{Kind, Tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-
-/// How long the log of writes may hold who used which invitation.
-const FORGET_AFTER: Duration = Duration::from_secs(1);
 
 const PAGE: &str = include_str!("../page/survey.html");
 const SCRIPT: &str = include_str!("../page/survey.js");
@@ -173,7 +168,7 @@ async fn respond(
     if !is_taken.await? {
         return Err(unusable());
     }
-    forget_soon(&house);
+    Traces::OfAnswers.wipe_soon(&house.store);
     let crisis = response.text().map(|text| heard(&house, &tenant, &text));
     let crisis = crisis.unwrap_or_default();
     let mut resources = Vec::new();
@@ -195,23 +190,6 @@ async fn respond(
         StatusCode::CREATED,
         Answer(ThanksView { message, resources }),
     ))
-}
-
-/// An invitation and its response stand together in the database's log of writes until it is emptied; soon they do not.
-fn forget_soon(house: &House) {
-    static IS_DUE: AtomicBool = AtomicBool::new(false);
-    if IS_DUE.swap(true, Ordering::SeqCst) {
-        return;
-    }
-    let store = house.store.clone();
-    tokio::spawn(async move {
-        // Of many that answer at once, one is the last.
-        tokio::time::sleep(FORGET_AFTER).await;
-        IS_DUE.store(false, Ordering::SeqCst);
-        if let Err(error) = store.wipe(&[]).await {
-            tracing::warn!(%error, "the log of writes could not be emptied");
-        }
-    });
 }
 
 /// Both nets, where models are at work, else the curated words. Nothing is recorded of it: the moment must not be.

@@ -5,7 +5,7 @@
 //! the file with that word, and only then is anything stored: what is stored is what was shown.
 
 use super::{id_of, record};
-use crate::hseg::intake::take_in;
+use crate::hseg::intake::{left_out, take_in};
 use crate::hseg::keep::organization;
 use crate::hseg::upload::{Mapping, Preview, Scale, Table, preview};
 use axum::body::Body;
@@ -67,7 +67,8 @@ pub struct UploadView {
     /// The job that scores the answers; `GET /campaigns/{id}` tells how far it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,
-    /// Answers that a file uploaded before has already; they are not taken in again, so that no two campaigns share any.
+    /// Answers that a file uploaded before has already; they are not taken in again, so that no two campaigns share any. Absent
+    /// in a preview of what would not be taken in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<usize>,
 }
@@ -120,7 +121,7 @@ async fn upload(
             confirm: can_store.then_some(confirm),
             campaign_id: None,
             job_id: None,
-            left_out: None,
+            left_out: left_out(&house, &caller.tenant, id, &responses).await?,
             preview,
         };
         return Ok((StatusCode::OK, Answer(view)));

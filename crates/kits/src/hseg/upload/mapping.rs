@@ -205,7 +205,8 @@ impl Mapping {
 
     /// Columns that nothing is read from.
     pub fn unused(&self, columns: &[String]) -> Vec<String> {
-        let is_unused = |column: &&String| !self.0.values().any(|used| used == *column);
+        let is_unused =
+            |column: &&String| !column.is_empty() && !self.0.values().any(|used| used == *column);
         columns.iter().filter(is_unused).cloned().collect()
     }
 
