@@ -104,7 +104,26 @@ impl<T: DeserializeOwned> FromRequestParts<House> for Query<T> {
         let query = axum::extract::Query::<T>::from_request_parts(parts, house).await;
         query
             .map(|query| Query(query.0))
-            .map_err(|error| Refusal::malformed(error.body_text()))
+            .map_err(|error| refused_query(&error.body_text()))
+    }
+}
+
+/// What is wrong with a query, without the words of who read it; a misspelt name with the nearest right one.
+fn refused_query(text: &str) -> Refusal {
+    let text = text
+        .strip_prefix("Failed to deserialize query string: ")
+        .unwrap_or(text);
+    let refusal = Refusal::malformed(format!("the query: {text}"));
+    let mut names = text.split('`').skip(1).step_by(2);
+    let unknown = text.contains("unknown field `").then(|| names.next());
+    let near = unknown.flatten().and_then(|name| {
+        let name = name.to_owned();
+        let known: Vec<&str> = names.filter(|known| *known != name).collect();
+        nearest(&name, known).map(str::to_owned)
+    });
+    match near {
+        Some(near) => refusal.hint(format!("is it `{near}`?")),
+        None => refusal,
     }
 }
 

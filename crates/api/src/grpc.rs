@@ -27,6 +27,8 @@ use ombud_oip::messages::{
     RepositoryModelUnloadRequest, ServerLiveRequest, ServerMetadataRequest, ServerReadyRequest,
 };
 use ombud_oip::{DESCRIPTORS, Message};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tonic::codec::CompressionEncoding;
 use tonic::server::{Grpc, NamedService, UnaryService};
@@ -206,13 +208,33 @@ where
 {
     let wire = Wire::<M>::holding(request.extensions().get().cloned());
     let mut grpc = on_the_wire(&calling.house, wire);
+    let is_read = Arc::new(AtomicBool::new(false));
     let service = Once {
-        calling,
+        calling: calling.clone(),
         answer,
+        is_read: Arc::clone(&is_read),
         message: std::marker::PhantomData::<M>,
     };
     let response = grpc.unary(service, request).await;
-    response.map(Body::new).into_response()
+    if is_read.load(Ordering::Relaxed) {
+        return response.map(Body::new).into_response();
+    }
+    // A message that cannot be read is a refused request, and on record as one.
+    let refusal = match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() == tonic::Code::OutOfRange => {
+            Refusal::new(Code::TooLarge, status.message().to_owned())
+        }
+        Some(status) => Refusal::malformed(status.message().to_owned()),
+        None => Refusal::malformed("the message cannot be read"),
+    };
+    let refusal = match calling.known() {
+        Ok(caller) => {
+            let (house, origin) = (&calling.house, &calling.origin);
+            house.record_refusal(&caller, origin, None, refusal).await
+        }
+        Err(_) => refusal,
+    };
+    calling.turned_away(refusal).await.into_http()
 }
 
 /// Messages within the limit of bodies, packed as the client likes.
@@ -233,6 +255,8 @@ fn on_the_wire<M: Message + Default + Send + 'static>(
 struct Once<F, M> {
     calling: Calling,
     answer: F,
+    /// Set when the message could be read.
+    is_read: Arc<AtomicBool>,
     message: std::marker::PhantomData<M>,
 }
 
@@ -248,6 +272,7 @@ where
         futures_util::future::BoxFuture<'static, Result<tonic::Response<bytes::Bytes>, Status>>;
 
     fn call(&mut self, request: tonic::Request<M>) -> Self::Future {
+        self.is_read.store(true, Ordering::Relaxed);
         let calling = self.calling.clone();
         let answer = (self.answer)(calling.clone(), request.into_inner());
         Box::pin(async move {

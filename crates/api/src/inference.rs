@@ -86,7 +86,7 @@ pub async fn find(
         .live(&caller.tenant, &place.model, &place.environment)?;
     let wish = place.version.clone();
     let asked = version_of(house, caller, &place.model, &place.environment, wish).await?;
-    let senior = live.deployment.traffic.active().first();
+    let senior = live.deployment.traffic.senior();
     let version = asked.or(senior.map(|share| share.version));
     let warm = version
         .and_then(|version| live.version(version))

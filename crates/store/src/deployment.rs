@@ -111,6 +111,16 @@ impl Traffic {
         &self.active
     }
 
+    /// The one that answers most; of equals the one that did before.
+    pub fn senior(&self) -> Option<&Share> {
+        let was_before = |share: &Share| {
+            let mut previous = self.previous.iter();
+            previous.any(|before| before.version == share.version)
+        };
+        let shares = self.active.iter().rev();
+        shares.max_by_key(|share| (share.percent, was_before(share)))
+    }
+
     /// Those that answered before the last change, kept warm.
     pub fn previous(&self) -> &[Share] {
         &self.previous

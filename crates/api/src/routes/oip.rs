@@ -109,6 +109,9 @@ pub struct Where {
     pub environment: Option<String>,
 }
 
+/// Where a question goes, as its address says it: what cannot be read there is a refused request, and on record as one.
+pub type At = Result<Query<Where>, Refusal>;
+
 /// The routes of the protocol.
 pub fn router() -> OpenApiRouter<House> {
     OpenApiRouter::new()
@@ -156,12 +159,19 @@ async fn ready(State(house): State<House>) -> Response {
 }
 
 /// List the models that answer
-#[utoipa::path(get, path = "/v2/models", tag = "inference", responses((status = 200, description = "Their names.", body = ServedView)))]
-async fn served(State(house): State<House>, caller: Known) -> Result<Json<ServedView>, Refusal> {
+#[utoipa::path(get, path = "/v2/models", tag = "inference", params(("environment" = Option<String>, Query, description = "Default: all.")),
+    responses((status = 200, description = "Their names.", body = ServedView)))]
+async fn served(
+    State(house): State<House>,
+    caller: Known,
+    Query(at): Query<Where>,
+) -> Result<Json<ServedView>, Refusal> {
     caller.may(Right::SeeModels)?;
     let live = house.ops.routing().all_live(&caller.tenant);
+    let is_meant = |environment: &str| at.environment.as_deref().is_none_or(|it| it == environment);
     let seen = live
         .iter()
+        .filter(|live| is_meant(live.deployment.environment.as_str()))
         .filter(|live| caller.sees_in(&live.deployment.model, &live.deployment.environment));
     let mut models: Vec<String> = seen.map(|live| live.deployment.model.to_string()).collect();
     models.dedup();

@@ -167,6 +167,9 @@ async fn a_question_that_cannot_be_opened_is_on_record() {
             .key(&key)
             .header("content-encoding", "br")
             .json(&json!({})),
+        post("/v2/models/claims/infer?enviroment=staging")
+            .key(&key)
+            .json(&json!({})),
         post("/invocations?model=claims")
             .key(&key)
             .typed("application/x-parquet", Vec::new()),
@@ -201,6 +204,36 @@ async fn what_is_not_done_here_is_told_in_the_protocol_s_words() {
         assert_eq!(answer.status, 501, "{path}: {answer}");
         assert!(answer.json()["error"].is_string(), "{path}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_misspelt_query_is_told_the_right_word() {
+    let open = Open::new().await;
+    let key = open.key(Role::Caller).await;
+    let asked = post("/v2/models/claims/infer?enviroment=staging").key(&key);
+    let answer = open.call(asked.json(&json!({}))).await;
+    assert_eq!(answer.status, 400, "{answer}");
+    let words = answer.words();
+    assert!(words.contains("is it `environment`?"), "{words}");
+}
+
+#[tokio::test]
+async fn over_grpc_a_message_that_cannot_be_read_is_on_record() {
+    let open = Open::new().await;
+    let key = open.key(Role::Caller).await;
+    let asked = call(Method::POST, &format!("/{SERVICE}/ModelInfer"))
+        .key(&key)
+        .grpc_with(vec![0, 0, 0, 0, 3, 0xff, 0xff, 0xff]);
+    let answer = open.call(asked).await;
+    let status = answer
+        .headers
+        .get("grpc-status")
+        .map(axum::http::HeaderValue::as_bytes);
+    assert_eq!(status, Some(b"3".as_slice()), "{answer}");
+    let auditor = open.key(Role::Auditor).await;
+    let refused = get("/api/v1/audit/records?kind=refused").key(&auditor);
+    let told = open.call(refused).await.json();
+    assert_eq!(told["records"].as_array().map(Vec::len), Some(1), "{told}");
 }
 
 #[tokio::test]

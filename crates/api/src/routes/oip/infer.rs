@@ -1,7 +1,7 @@
 //! Asking for answers over HTTP.
 
-use super::Where;
 use super::body::{Packing, Sent};
+use super::{At, Where};
 use crate::access::Right;
 use crate::extract::{Known, Path, Query};
 use crate::house::House;
@@ -100,7 +100,7 @@ async fn infer(
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path(name): Path<String>,
-    Query(at): Query<Where>,
+    at: At,
     headers: HeaderMap,
     body: Sent,
 ) -> Result<Response, Refusal> {
@@ -118,7 +118,7 @@ async fn infer_version(
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path((name, version)): Path<(String, String)>,
-    Query(at): Query<Where>,
+    at: At,
     headers: HeaderMap,
     body: Sent,
 ) -> Result<Response, Refusal> {
@@ -139,7 +139,7 @@ async fn answer(
     caller: &Known,
     origin: &Origin,
     (name, version): (&str, &str),
-    at: Where,
+    at: At,
     headers: &HeaderMap,
     body: Sent,
 ) -> Result<Response, Refusal> {
@@ -177,11 +177,11 @@ async fn read(
     caller: &Known,
     name: &str,
     version: &str,
-    at: Where,
+    at: At,
     headers: &HeaderMap,
     body: Sent,
 ) -> Result<(Place, Request), Refusal> {
-    let body = body?;
+    let (Query(at), body) = (at?, body?);
     let request = match body.header_length {
         // Nothing but the bytes of the model's only input.
         Some(0) => {

@@ -4,7 +4,7 @@
 //! is a status instead of an event behind a 200. At `generate` Triton takes a row by name and MLServer tensors; both are read,
 //! and each is answered in its own form.
 
-use super::Where;
+use super::At;
 use super::body::{Packing, Sent};
 use super::infer::{self, InferWish};
 use crate::access::Right;
@@ -86,7 +86,7 @@ async fn generate(
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path(name): Path<String>,
-    Query(at): Query<Where>,
+    at: At,
     headers: HeaderMap,
     body: Sent,
 ) -> Result<Response, Refusal> {
@@ -110,7 +110,7 @@ async fn generate_version(
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path((name, version)): Path<(String, String)>,
-    Query(at): Query<Where>,
+    at: At,
     headers: HeaderMap,
     body: Sent,
 ) -> Result<Response, Refusal> {
@@ -134,7 +134,7 @@ async fn generate_stream(
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path(name): Path<String>,
-    Query(at): Query<Where>,
+    at: At,
     headers: HeaderMap,
     body: Sent,
 ) -> Result<Response, Refusal> {
@@ -158,7 +158,7 @@ async fn generate_stream_version(
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path((name, version)): Path<(String, String)>,
-    Query(at): Query<Where>,
+    at: At,
     headers: HeaderMap,
     body: Sent,
 ) -> Result<Response, Refusal> {
@@ -182,7 +182,7 @@ async fn infer_stream(
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path(name): Path<String>,
-    Query(at): Query<Where>,
+    at: At,
     headers: HeaderMap,
     body: Sent,
 ) -> Result<Response, Refusal> {
@@ -206,7 +206,7 @@ async fn infer_stream_version(
     caller: Known,
     Extension(origin): Extension<Origin>,
     Path((name, version)): Path<(String, String)>,
-    Query(at): Query<Where>,
+    at: At,
     headers: HeaderMap,
     body: Sent,
 ) -> Result<Response, Refusal> {
@@ -234,7 +234,7 @@ impl Question<'_> {
         house: &House,
         caller: &Known,
         origin: &Origin,
-        at: Where,
+        at: At,
         headers: &HeaderMap,
         body: Sent,
     ) -> Result<Response, Refusal> {
@@ -256,11 +256,11 @@ impl Question<'_> {
         &self,
         house: &House,
         caller: &Known,
-        at: Where,
+        at: At,
         headers: &HeaderMap,
         body: Sent,
     ) -> Result<(Place, Request, Form), Refusal> {
-        let body = body?;
+        let (Query(at), body) = (at?, body?);
         let asked = match (self.form, body.header_length) {
             (Form::Row, None) => generate::read(&body.bytes)?,
             (_, length) => Asked::Tensors(Request::from_body(&body.bytes, length)?),

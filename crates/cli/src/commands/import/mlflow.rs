@@ -49,18 +49,18 @@ pub fn run(uri: &str, settings: &Settings, console: &Console) -> Result<Outcome,
     let server = Server::new(uri)?;
     let (runtime, _, rooms) = settings.open()?;
     let shown = Shown::new(console);
-    let taken = runtime.block_on(take::everything(&server, &rooms, &shown));
+    let (counts, ended) = runtime.block_on(take::everything(&server, &rooms, &shown));
     drop(shown);
     settings::close(&runtime, &rooms);
-    let counts = taken?;
+    for what in &counts.left_out {
+        console.warn(&format!("left out: {what}"));
+    }
+    ended?;
     if counts.running > 0 {
         console.warn(&format!(
             "{} runs were still at work there; import again when they have ended",
             counts.running
         ));
-    }
-    for what in &counts.left_out {
-        console.warn(&format!("left out: {what}"));
     }
     if console.is_json {
         console.print_json(&json!({

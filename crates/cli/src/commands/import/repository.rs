@@ -74,7 +74,23 @@ fn take(
     };
     let is_wanted =
         |found: &Found| only.is_none_or(|name| name == found.name.as_str() || name == found.theirs);
+    let names: Vec<String> = there
+        .found
+        .iter()
+        .map(|found| found.theirs.clone())
+        .collect();
     let wanted_ones: Vec<Found> = there.found.into_iter().filter(is_wanted).collect();
+    if let Some(only) = only
+        && wanted_ones.is_empty()
+        && !taken.passed.iter().any(|passed| passed.theirs == only)
+    {
+        let what = format!("no model that can be read here is called {only}");
+        let hint = match names.is_empty() {
+            true => "none is there at all".to_owned(),
+            false => format!("there are {}", names.join(", ")),
+        };
+        return Err(Failure::new(Class::NotFound, what, hint));
+    }
     let progress = Shown::new(console);
     progress.start("models", Some(wanted_ones.len() as u64));
     for (done, found) in (1..).zip(wanted_ones) {

@@ -65,7 +65,7 @@ impl Server {
                 .body(body.to_string())
         };
         match self.send(&asked).await {
-            Err(Failure::Wrong(wrong)) if wrong.class == Class::NotFound => Ok(None),
+            Err(Unsent::Refused(StatusCode::NOT_FOUND, _)) => Ok(None),
             answer => Ok(Some(read(answer?).await?)),
         }
     }
@@ -116,22 +116,29 @@ impl Server {
         Err(endless(path))
     }
 
-    /// What lies in a folder of the server's files.
-    pub async fn files(&self, folder: &str) -> Result<Vec<Value>, Failure> {
+    /// What lies in a folder of the server's files, or why the server does not tell.
+    pub async fn files(&self, folder: &str) -> Result<Result<Vec<Value>, String>, Failure> {
         let asked = || {
             self.request(Method::GET, "/api/2.0/mlflow-artifacts/artifacts")
                 .query(&[("path", folder)])
         };
-        let mut page = read(self.send(&asked).await?).await?;
-        Ok(taken(&mut page, "files"))
+        let answer = match self.send(&asked).await {
+            Err(unsent) => return unsent.about_one_thing().map(Err),
+            Ok(answer) => answer,
+        };
+        let mut page = read(answer).await?;
+        Ok(Ok(taken(&mut page, "files")))
     }
 
-    /// A file of the server's, as it comes.
-    pub async fn file(&self, path: &str) -> Result<Chunks, Failure> {
+    /// A file of the server's, as it comes, or why the server does not give it.
+    pub async fn file(&self, path: &str) -> Result<Result<Chunks, String>, Failure> {
         let place: Vec<String> = path.split('/').map(encoded).collect();
         let place = format!("/api/2.0/mlflow-artifacts/artifacts/{}", place.join("/"));
         let asked = || self.request(Method::GET, &place);
-        let answer = self.send(&asked).await?;
+        let answer = match self.send(&asked).await {
+            Err(unsent) => return unsent.about_one_thing().map(Err),
+            Ok(answer) => answer,
+        };
         let chunks = futures_util::stream::unfold(answer, |mut answer| async move {
             match answer.chunk().await {
                 Ok(Some(chunk)) => Some((Ok(chunk.to_vec()), answer)),
@@ -139,7 +146,7 @@ impl Server {
                 Err(error) => Some((Err(io::Error::other(error)), answer)),
             }
         });
-        Ok(Box::pin(chunks))
+        Ok(Ok(Box::pin(chunks)))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -154,21 +161,53 @@ impl Server {
         }
     }
 
-    async fn send(&self, asked: &(dyn Fn() -> RequestBuilder + Sync)) -> Result<Response, Failure> {
+    async fn send(&self, asked: &(dyn Fn() -> RequestBuilder + Sync)) -> Result<Response, Unsent> {
         let mut wait = FIRST_WAIT;
         for attempt in 1..=TRIES_MAX {
             let is_last = attempt == TRIES_MAX;
             match asked().send().await {
                 Ok(answer) if answer.status().is_success() => return Ok(answer),
                 Ok(answer) if is_last || !may_pass(answer.status()) => {
-                    return Err(refused(answer).await);
+                    let status = answer.status();
+                    return Err(Unsent::Refused(status, refused(answer).await));
                 }
-                Err(error) if is_last => return Err(unreachable(&self.base, &error)),
+                Err(error) if is_last => {
+                    return Err(Unsent::Lost(unreachable(&self.base, &error)));
+                }
                 Ok(_) | Err(_) => tokio::time::sleep(wait).await,
             }
             wait *= 2;
         }
-        Err(endless(&self.base))
+        Err(Unsent::Lost(endless(&self.base)))
+    }
+}
+
+/// Why there is no answer.
+enum Unsent {
+    Refused(StatusCode, Failure),
+    Lost(Failure),
+}
+
+impl Unsent {
+    /// What was refused about one thing alone is told in words and the next is asked for; whoever is let in nowhere, or reaches
+    /// nobody, stops.
+    fn about_one_thing(self) -> Result<String, Failure> {
+        match self {
+            Unsent::Refused(status, _)
+                if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
+            {
+                Ok(format!("the server answered {status}"))
+            }
+            unsent => Err(unsent.into()),
+        }
+    }
+}
+
+impl From<Unsent> for Failure {
+    fn from(unsent: Unsent) -> Failure {
+        match unsent {
+            Unsent::Refused(_, failure) | Unsent::Lost(failure) => failure,
+        }
     }
 }
 

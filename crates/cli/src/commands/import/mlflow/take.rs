@@ -24,6 +24,10 @@ use std::sync::Arc;
 
 /// The tag of a run that came over whole.
 const DONE_TAG: &str = "ombud.imported_from";
+/// The tag with what of its files did not, a line each, so that a later import tells it too.
+const LEFT_OUT_TAG: &str = "ombud.import_left_out";
+/// Longest text of that tag.
+const LEFT_OUT_CHARS_MAX: usize = 4_000;
 /// Points written at once.
 const POINTS_AT_ONCE: usize = 1_000;
 /// Points asked for at once.
@@ -45,47 +49,52 @@ struct Taking<'a> {
     moved: HashMap<String, String>,
 }
 
-/// Takes everything over.
+/// Takes everything over; what came is counted also where it ends too early.
 pub(super) async fn everything(
     server: &Server,
     rooms: &Rooms,
     progress: &dyn Progress,
-) -> Result<Counts, Failure> {
+) -> (Counts, Result<(), Failure>) {
     let mut taking = Taking {
         server,
         rooms,
         counts: Counts::default(),
         moved: HashMap::new(),
     };
-    progress.start("experiments", None);
-    let experiments = taking.experiments().await?;
-    let mut runs = Vec::new();
-    for (number, experiment) in &experiments {
-        for run in taking.runs_of(experiment).await? {
-            runs.push((*number, run));
-        }
-    }
-    progress.start("runs", Some(runs.len() as u64));
-    for (place, (number, run)) in runs.iter().enumerate() {
-        if is_stopped() {
-            return Err(Failure::Stopped);
-        }
-        taking.run(*number, run).await?;
-        progress.advance(place as u64 + 1);
-    }
-    progress.start("models", None);
-    for (number, experiment) in &experiments {
-        taking.logged_models(*number, experiment).await?;
-    }
-    taking.registry().await?;
-    for (number, experiment) in &experiments {
-        taking.leave_deleted(*number, experiment).await?;
-    }
-    progress.finish();
-    Ok(taking.counts)
+    let ended = taking.all(progress).await;
+    (taking.counts, ended)
 }
 
 impl Taking<'_> {
+    async fn all(&mut self, progress: &dyn Progress) -> Result<(), Failure> {
+        progress.start("experiments", None);
+        let experiments = self.experiments().await?;
+        let mut runs = Vec::new();
+        for (number, experiment) in &experiments {
+            for run in self.runs_of(experiment).await? {
+                runs.push((*number, run));
+            }
+        }
+        progress.start("runs", Some(runs.len() as u64));
+        for (place, (number, run)) in runs.iter().enumerate() {
+            if is_stopped() {
+                return Err(Failure::Stopped);
+            }
+            self.run(*number, run).await?;
+            progress.advance(place as u64 + 1);
+        }
+        progress.start("models", None);
+        for (number, experiment) in &experiments {
+            self.logged_models(*number, experiment).await?;
+        }
+        self.registry().await?;
+        for (number, experiment) in &experiments {
+            self.leave_deleted(*number, experiment).await?;
+        }
+        progress.finish();
+        Ok(())
+    }
+
     async fn experiments(&mut self) -> Result<Vec<(i64, Value)>, Failure> {
         let all = self
             .server
@@ -187,6 +196,7 @@ impl Taking<'_> {
         // One that was deleted takes nothing in any more, there or here.
         if is_done || here.deleted_ms.is_some() {
             self.counts.known += 1;
+            self.tell_again(&here.tags);
             return Ok(());
         }
         self.points(&id, &data["metrics"]).await?;
@@ -194,9 +204,19 @@ impl Taking<'_> {
             store.log_batch(tenant, &id, &[], params, &[]).await?;
         }
         self.inputs_and_outputs(&id, there).await?;
-        self.files(&text(info, "artifact_uri"), &here.artifact_uri)
-            .await?;
+        let there_uri = text(info, "artifact_uri");
+        if let Some(tag) = self.files(&there_uri, &here.artifact_uri).await? {
+            let (store, tenant) = (&self.rooms.store, &self.rooms.tenant);
+            store.log_batch(tenant, &id, &[], &[], &[tag]).await?;
+        }
         self.end(&here, info).await
+    }
+
+    /// What an import before this one left out.
+    fn tell_again(&mut self, tags: &[Pair]) {
+        let said = tags.iter().find(|tag| tag.key == LEFT_OUT_TAG);
+        let lines = said.map_or("", |tag| tag.value.as_str()).lines();
+        self.counts.left_out.extend(lines.map(str::to_owned));
     }
 
     async fn points(&mut self, run: &str, metrics: &Value) -> Result<(), Failure> {
@@ -270,14 +290,20 @@ impl Taking<'_> {
         Ok(())
     }
 
-    /// Copies the files below one address to another, when the server keeps the ones and this house the others.
-    async fn files(&mut self, there: &str, here: &str) -> Result<(), Failure> {
+    /// Copies the files below one address to another, when the server keeps the ones and this house the others. The tag that
+    /// tells what could not be copied, if any.
+    async fn files(&mut self, there: &str, here: &str) -> Result<Option<Pair>, Failure> {
         let (Some(from), Some(to)) = (path_here(there), path_here(here)) else {
-            return Ok(());
+            return Ok(None);
         };
+        let told = self.counts.left_out.len();
         let mut folders = vec![(from.to_owned(), to.to_owned(), 0)];
         while let Some((from, to, depth)) = folders.pop() {
-            for entry in self.server.files(&from).await? {
+            let listed = self.server.files(&from).await?;
+            let Some(entries) = self.had(listed, "folder", &from) else {
+                continue;
+            };
+            for entry in entries {
                 let path = text(&entry, "path");
                 let name = path.rsplit('/').next().unwrap_or(&path);
                 let (from, to) = (format!("{from}/{name}"), format!("{to}/{name}"));
@@ -304,12 +330,30 @@ impl Taking<'_> {
                     }
                 };
                 let chunks = self.server.file(&from).await?;
+                let Some(chunks) = self.had(chunks, "file", &from) else {
+                    continue;
+                };
                 let put = self.rooms.depot.put(&self.rooms.tenant, &place, chunks);
                 put.await.map_err(ombud_store::RegistryError::from)?;
                 self.counts.files += 1;
             }
         }
-        Ok(())
+        let lines = &self.counts.left_out[told..];
+        let lines: String = lines.join("\n").chars().take(LEFT_OUT_CHARS_MAX).collect();
+        Ok((!lines.is_empty()).then(|| Pair::new(LEFT_OUT_TAG.to_owned(), lines)))
+    }
+
+    /// What the server gave, or nothing where it refused just that, which is told at the end.
+    fn had<T>(&mut self, given: Result<T, String>, what: &str, path: &str) -> Option<T> {
+        match given {
+            Ok(given) => Some(given),
+            Err(why) => {
+                self.counts
+                    .left_out
+                    .push(format!("the {what} {path:?}: {why}"));
+                None
+            }
+        }
     }
 
     async fn logged_models(&mut self, number: i64, experiment: &Value) -> Result<(), Failure> {
@@ -330,6 +374,7 @@ impl Taking<'_> {
         let id = text(info, "model_id");
         let here = match store.logged_model(tenant, &id).await {
             Ok(found) if found.status == info["status"] => {
+                self.tell_again(&found.tags);
                 self.moved
                     .insert(text(info, "artifact_uri"), found.artifact_uri);
                 return Ok(());
@@ -361,7 +406,10 @@ impl Taking<'_> {
             store.log_model_points(tenant, &run, &[about]).await?;
         }
         let there_uri = text(info, "artifact_uri");
-        self.files(&there_uri, &here.artifact_uri).await?;
+        if let Some(tag) = self.files(&there_uri, &here.artifact_uri).await? {
+            let (store, tenant) = (&self.rooms.store, &self.rooms.tenant);
+            store.set_model_tags(tenant, &id, &[tag]).await?;
+        }
         self.moved.insert(there_uri, here.artifact_uri);
         let status = text(info, "status");
         let changed_ms = whole(&info["last_updated_timestamp_ms"]);
@@ -607,10 +655,15 @@ fn now_ms() -> i64 {
 
 fn text(value: &Value, name: &str) -> String {
     match &value[name] {
-        Value::String(text) => text.clone(),
+        Value::String(text) => clean(text),
         Value::Number(number) => number.to_string(),
         _ => String::new(),
     }
+}
+
+/// A NUL, which MLflow's SQLite keeps, is a mark that cannot be shown here.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{FFFD}")
 }
 
 fn whole(value: &Value) -> i64 {
@@ -628,11 +681,9 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Tags or parameters. A NUL, which MLflow's SQLite keeps, is a mark that cannot be shown here.
 fn pairs(value: &Value) -> Vec<Pair> {
-    let clean = |text: String| text.replace('\0', "\u{FFFD}");
     list(value)
-        .map(|pair| Pair::new(clean(text(pair, "key")), clean(text(pair, "value"))))
+        .map(|pair| Pair::new(text(pair, "key"), text(pair, "value")))
         .filter(|pair| !pair.key.is_empty())
         .collect()
 }
