@@ -245,17 +245,16 @@ def test_everything_of_a_server_of_mlflow_comes_over(theirs, tmp_path):
     asked_there(url, "model-versions/transition-stage", moved)
     # MLflow takes these names; a person's name holds the mark that its filters begin with.
     asked_there(url, "registered-models/alias", {"name": "graph", "alias": "1st", "version": "1"})
-    asked_there(url, "registered-models/create", {"name": "o'neil"})
+    asked_there(url, "registered-models/create", {"name": "o'neil", "description": "a\0b"})
     graph = json.loads(urllib.request.urlopen(f"{url}/api/2.0/mlflow/model-versions/get?name=graph&version=1").read())
     source = graph["model_version"]["source"]
     same = {"source": source, "model_id": source.removeprefix("models:/")}
     asked_there(url, "model-versions/create", {"name": "o'neil", **same})
     run = asked_there(url, "runs/search", {"experiment_ids": ["1"], "max_results": 1})["runs"][0]["info"]["run_id"]
     asked_there(url, "model-versions/create", {"name": "o'neil", "source": f"runs:/{run}/notes", "run_id": run})
-    # A name that a file can have there and not here, and a tag that holds a NUL.
+    # A name that a file can have there and not here, beside the description above, which holds a NUL.
     odd = f"{url}/api/2.0/mlflow-artifacts/artifacts/1/{run}/artifacts/we%5Cird.txt"
     urllib.request.urlopen(urllib.request.Request(odd, b"odd", method="PUT"), timeout=60).read()
-    asked_there(url, "registered-models/update", {"name": "o'neil", "description": "a\0b"})
     with serving(tmp_path / "data") as ours:
         took = json.loads(ombud("import", "mlflow", url, "--folder", ours.folder, "--json").stdout)
         assert took["runs"] >= 7 and took["versions"] == 8 and took["deployable"] == 3, took
