@@ -9,8 +9,8 @@ use ombud_ledger::Tenant;
 use ombud_ops::adopt::Adoption;
 use std::sync::Arc;
 
-/// Makes what can be made of versions that were listed before a moment, one after another. What fails is told and tried
-/// again by the next start.
+/// Makes what can be made of versions that were listed before a moment, one after another; each says what became of it. What
+/// cannot be looked for is told and looked for again by the next start.
 pub async fn take_up(house: &House, before_us: i64) {
     let tenants = match house.tenants().await {
         Ok(tenants) => tenants,
@@ -40,6 +40,7 @@ async fn take_up_of(
             },
             model: waiting.model,
             version: waiting.version,
+            listed_us: waiting.listed_us,
             source: waiting.source,
             folder: waiting.files,
         };

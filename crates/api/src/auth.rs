@@ -131,10 +131,13 @@ impl Auth {
             .authenticate_key(text, now)
             .await
             .map_err(stranger)?;
-        // Whether the last use could be noted changes nothing for the caller.
-        if let Err(error) = self.store.key_used(&key, now).await {
-            tracing::warn!(cause = %crate::refusal::chain(&error), "a key's use could not be noted");
-        }
+        // Whether the last use could be noted changes nothing for the caller, who does not wait for it.
+        let (store, used) = (self.store.clone(), key.clone());
+        tokio::spawn(async move {
+            if let Err(error) = store.key_used(&used, now).await {
+                tracing::warn!(cause = %crate::refusal::chain(&error), "a key's use could not be noted");
+            }
+        });
         let caller = Caller {
             principal: Arc::from(format!("key:{}", key.prefix)),
             tenant: key.tenant,

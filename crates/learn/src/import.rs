@@ -162,6 +162,8 @@ pub struct Origin<'a> {
     pub wanted: &'a Wanted,
     /// Signs the bundle.
     pub key: Option<&'a SigningKey>,
+    /// When it came, in microseconds since 1970, where that is known: whoever makes the bundle again makes the same. Else now.
+    pub came_us: Option<i64>,
 }
 
 /// Reads a model file and keeps it as a bundle under `out/<name>/<version>`.
@@ -174,6 +176,7 @@ pub fn import(
     options: &Options<'_>,
 ) -> Result<Imported, ImportError> {
     let origin = Origin {
+        came_us: None,
         name: options.name,
         version: train::next_version(options.out, options.name.as_str()),
         file: options.origin,
@@ -270,7 +273,9 @@ fn make(
         version,
         label: Label::of(version),
         description: origin.wanted.description.clone(),
-        created: train::now_text(),
+        created: origin
+            .came_us
+            .map_or_else(train::now_text, train::time_text),
         made_by: format!("ombud {}", env!("CARGO_PKG_VERSION")),
         task: parts.task,
         engine: parts.engine.to_owned(),

@@ -801,6 +801,11 @@ pub(crate) fn now_text() -> String {
     rfc3339(seconds)
 }
 
+/// A moment in microseconds since 1970, to the second.
+pub(crate) fn time_text(time_us: i64) -> String {
+    rfc3339(u64::try_from(time_us / 1_000_000).unwrap_or_default())
+}
+
 /// Civil date of a count of seconds, after Howard Hinnant's `civil_from_days`.
 fn rfc3339(seconds: u64) -> String {
     let (days, rest) = ((seconds / 86_400) as i64, seconds % 86_400);

@@ -34,6 +34,8 @@ pub struct Adoption {
     pub caller: Caller,
     pub model: ModelName,
     pub version: Version,
+    /// When it was listed: whoever makes a bundle of it again makes the same.
+    pub listed_us: i64,
     /// Where the client says the model is.
     pub source: String,
     /// The same as a path here; none when it is elsewhere.
@@ -170,6 +172,7 @@ async fn make(
         );
         let bundle = |wanted: &Wanted| {
             let origin = Origin {
+                came_us: Some(adoption.listed_us),
                 name: &adoption.model,
                 version: adoption.version,
                 file: &file,

@@ -3,12 +3,14 @@
 //! A client of HTTP/2 reads as much of each answer as it allows, and may allow nothing while it goes on answering pings: the
 //! connection's writes move, and the answers stay in memory. So each answer is watched from its making until its last byte was
 //! handed to the connection's writes; one that waited for its reader longer than an answer may be left unread ends the
-//! connection. An answer that waits for us, as a stream of questions and answers does, may wait.
+//! connection. While all of them together hold much memory, that is a second. An answer that waits for us, as a stream of
+//! questions and answers does, may wait.
 
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,12 +19,23 @@ use tokio::time::Instant;
 /// How often within the time that an answer may be left unread is looked.
 const LOOKS: u32 = 4;
 
+/// Bytes of answers that may lie about before nobody's patience is long any more.
+const HELD_BYTES_MAX: usize = 64 << 20;
+/// How long an answer may be left unread then.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes of all answers of all connections that are on their way.
+static HELD_BYTES: AtomicUsize = AtomicUsize::new(0);
+
 /// The answers of one connection that are on their way.
 #[derive(Debug, Clone, Default)]
 pub struct Answers(Arc<Mutex<Vec<Arc<Answer>>>>);
 
 #[derive(Debug)]
-struct Answer(Mutex<State>);
+struct Answer {
+    state: Mutex<State>,
+    /// What it holds, where that is known from the beginning.
+    held: usize,
+}
 
 #[derive(Debug)]
 struct State {
@@ -49,11 +62,17 @@ struct Taken {
 impl Answers {
     /// The same body, watched.
     pub fn watch(&self, body: Body) -> Body {
-        let answer = Arc::new(Answer(Mutex::new(State {
-            bytes: 0,
-            is_ours: false,
-            since: Instant::now(),
-        })));
+        let held = body.size_hint().exact().unwrap_or_default();
+        let held = usize::try_from(held).unwrap_or_default();
+        HELD_BYTES.fetch_add(held, Ordering::Relaxed);
+        let answer = Arc::new(Answer {
+            state: Mutex::new(State {
+                bytes: 0,
+                is_ours: false,
+                since: Instant::now(),
+            }),
+            held,
+        });
         self.listed().push(Arc::clone(&answer));
         Body::new(Watched { body, answer })
     }
@@ -61,7 +80,12 @@ impl Answers {
     /// Ends when an answer waited for its reader so long.
     pub async fn unread(&self, patience: Duration) {
         loop {
-            tokio::time::sleep(patience / LOOKS).await;
+            let is_much = HELD_BYTES.load(Ordering::Relaxed) > HELD_BYTES_MAX;
+            let patience = match is_much {
+                true => patience.min(SHORT_PATIENCE),
+                false => patience,
+            };
+            tokio::time::sleep((patience / LOOKS).min(SHORT_PATIENCE)).await;
             let mut answers = self.listed();
             // Nobody else holds one that has left.
             answers.retain(|answer| Arc::strong_count(answer) > 1);
@@ -90,7 +114,13 @@ impl Answer {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        HELD_BYTES.fetch_sub(self.held, Ordering::Relaxed);
     }
 }
 

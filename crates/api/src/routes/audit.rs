@@ -154,6 +154,10 @@ pub struct VerifyWish {
     #[serde(default)]
     #[schema(format = DateTime)]
     pub since: Option<String>,
+    /// Whose checkpoints are right beside this house's own: public keys in hexadecimal, such as the one that signed before.
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    pub trust: Vec<String>,
 }
 
 /// What verification found.
@@ -314,11 +318,23 @@ async fn verify(
         .map(LaneName::new)
         .transpose()
         .map_err(|error| Refusal::malformed(error.to_string()))?;
+    let mut trusted = vec![house.checkpoint_key];
+    for (place, key) in wish.trust.iter().enumerate() {
+        let read = key.parse().map_err(|_| {
+            let path = format!("trust.{place}");
+            Refusal::from(ombud_core::Fault::new(
+                path,
+                key,
+                "64 hexadecimal digits, a public key",
+            ))
+        });
+        trusted.push(read?);
+    }
     let options = VerifyOptions {
         tenant: Some(caller.tenant.clone()),
         lane,
         since_us: time_of("since", wish.since.as_deref())?,
-        trusted: vec![house.checkpoint_key],
+        trusted,
         copies: Vec::new(),
     };
     let report = house

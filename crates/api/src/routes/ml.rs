@@ -9,7 +9,7 @@ use crate::access::Right;
 use crate::extract::{Known, Path, Query, Raw, read_json};
 use crate::house::House;
 use crate::performance::{Hour, this_hour};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::request::Origin;
 use crate::time::{self, now_us};
 use axum::extract::State;
@@ -339,6 +339,13 @@ async fn performance(
         return Err(Fault::new("hours", &hours.to_string(), "1 to 168").into());
     }
     house.registry.store.model(&caller.tenant, &name).await?;
+    // What was counted is of all environments together.
+    let live = house.ops.routing().all_live(&caller.tenant);
+    let mut of_model = live.iter().filter(|live| live.deployment.model == name);
+    if !of_model.all(|live| caller.sees_in(&name, &live.deployment.environment)) {
+        let detail = "these numbers are of all environments, and this key is for some of them";
+        return Err(Refusal::new(Code::Forbidden, detail));
+    }
     let from = this_hour() + 1 - i64::try_from(hours).unwrap_or(i64::MAX);
     let (tenant, model) = (&caller.tenant, name.as_str());
     let elsewhere = house
@@ -510,8 +517,8 @@ async fn model_health(
     Path(name): Path<ModelName>,
     Query(query): Query<VersionQuery>,
 ) -> Result<Answer<ModelHealthView>, Refusal> {
-    caller.may_about(Right::SeeModels, &name)?;
     let production = Environment::production();
+    caller.may_on(Right::SeeModels, &name, &production)?;
     let (tenant, store) = (&caller.tenant, &house.registry.store);
     let deployment = store.deployment(tenant, &name, &production).await?;
     let wanted = match (&query.version, &deployment) {

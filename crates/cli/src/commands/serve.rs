@@ -65,7 +65,7 @@ async fn serve(config: Config, console: &Console) -> Result<(), Failure> {
     open::record_new_signer(&rooms).await?;
     if let Some(before) = rooms.signer_before {
         console.warn(&format!(
-            "checkpoints were signed by {before} and are by {} from now on: if that was not meant, stop and bring the key before back;              `ombud audit verify` needs --trust for both",
+            "checkpoints were signed by {before} and are by {} from now on: if that was not meant, stop and bring the key before back; `ombud audit verify` needs --trust for both",
             rooms.checkpoint_key
         ));
     }

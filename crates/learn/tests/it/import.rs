@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ombud_core::{Frame, ModelName, Row};
+use ombud_core::{Frame, ModelName, Row, Version};
 use ombud_engine::Model;
-use ombud_learn::import::{Format, Options, Wanted, import};
+use ombud_learn::import::{Format, Options, Origin, Wanted, bundle, import};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -59,6 +59,28 @@ fn every_whole_file_is_taken() {
         let bytes = fs::read(golden(name)).expect("a golden file");
         assert!(is_taken(format, &bytes), "{name}");
     }
+}
+
+/// Two replicas may make a bundle of one registration, and one of them again after it was killed: it is the same.
+#[test]
+fn what_came_at_one_time_is_one_bundle_whenever_it_is_made() {
+    let bytes = fs::read(golden("forest/xgb-category.ubj")).expect("a golden file");
+    let name = ModelName::new("twice").expect("a name");
+    let made = |came_us: Option<i64>| {
+        let origin = Origin {
+            name: &name,
+            version: Version::new(1).expect("a version"),
+            file: "twice",
+            wanted: &Wanted::default(),
+            key: None,
+            came_us,
+        };
+        bundle(Format::Xgboost, &bytes, &origin).expect("a bundle")
+    };
+    let then = made(Some(1_700_000_000_000_000));
+    assert_eq!(then.manifest().created, "2023-11-14T22:13:20Z");
+    assert_eq!(then.digest(), made(Some(1_700_000_000_000_000)).digest());
+    assert_ne!(then.digest(), made(None).digest());
 }
 
 /// Imports under a schema; what was refused, and what to do.

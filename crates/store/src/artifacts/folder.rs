@@ -4,7 +4,7 @@
 //! put when a crash came in between.
 
 use super::{ArtifactError, Artifacts, Doing, Location, MODELS};
-use ombud_core::Version;
+use ombud_core::{Class, Version};
 use ombud_engine::Bundle;
 use ombud_engine::bundle::staging::{LATEST_LINK, WriteError, point_latest};
 use ombud_engine::bundle::{BundleError, Trust, index};
@@ -49,9 +49,11 @@ impl Folder {
         match bundle.write(&path) {
             Ok(()) => {}
             Err(BundleError::Write(WriteError::Exists { .. })) => {
-                let found = Bundle::open(&path, &Trust::default())?.digest();
-                if found != bundle.digest() {
-                    return Err(location.taken(found));
+                match Bundle::open(&path, &Trust::default()) {
+                    Ok(found) if found.digest() == bundle.digest() => {}
+                    Ok(found) => return Err(location.taken(found.digest())),
+                    Err(error) if is_damaged(&error) => replace(&path, bundle)?,
+                    Err(error) => return Err(error.into()),
                 }
             }
             Err(other) => return Err(other.into()),
@@ -92,6 +94,20 @@ impl Folder {
     pub fn versions(&self, location: &Location) -> Vec<Version> {
         index::versions_in(&self.model(location))
     }
+}
+
+/// Whether what lies there is no bundle any more, other than that it cannot be read just now.
+pub(super) fn is_damaged(error: &BundleError) -> bool {
+    matches!(error, BundleError::Absent { .. }) || error.class() == Class::Corrupt
+}
+
+/// Puts a bundle where a damaged one lies, which is out of the way first: whoever looks in between finds none.
+fn replace(path: &Path, bundle: &Bundle) -> Result<(), ArtifactError> {
+    let aside = path.with_file_name(format!(".damaged-{}", bundle.digest()));
+    let moved = fs::rename(path, &aside);
+    moved.map_err(|source| failed(path, source))?;
+    bundle.write(path)?;
+    fs::remove_dir_all(&aside).map_err(|source| failed(&aside, source))
 }
 
 impl Artifacts for Folder {

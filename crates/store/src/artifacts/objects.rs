@@ -3,6 +3,7 @@
 //! An object store renames nothing, so the manifest is put last and a bundle without one is not there. It has no links
 //! either: `latest` is a small object that holds the newest version's number.
 
+use super::folder::is_damaged;
 use super::{ArtifactError, Artifacts, Doing, LATEST, Location, MODELS};
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
@@ -118,11 +119,13 @@ impl Objects {
         let folder = self.version(location);
         let manifest = file(&folder, MANIFEST_FILE)?;
         if self.exists(&manifest).await? {
-            let found = self.get_all(location, &Trust::default()).await?.digest();
-            if found != bundle.digest() {
-                return Err(location.taken(found));
+            match self.get_all(location, &Trust::default()).await {
+                Ok(found) if found.digest() == bundle.digest() => return self.list(location).await,
+                Ok(found) => return Err(location.taken(found.digest())),
+                // Of a damaged one every file is put again.
+                Err(ArtifactError::Bundle(error)) if is_damaged(&error) => {}
+                Err(error) => return Err(error),
             }
-            return self.list(location).await;
         }
         for (name, content) in bundle.files().filter(|(name, _)| *name != MANIFEST_FILE) {
             let content = PutPayload::from(content.to_vec());

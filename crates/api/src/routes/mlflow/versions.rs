@@ -68,9 +68,10 @@ pub async fn create(
         files: folder.clone(),
         version: None,
     };
+    let listed_us = now_us();
     let version = house
         .store
-        .list_version(&caller.tenant, &found.model, new, now_us())
+        .list_version(&caller.tenant, &found.model, new, listed_us)
         .await?;
     let detail =
         json!({ "did": "list version", "model": found.model, "version": version, "from": source });
@@ -88,6 +89,7 @@ pub async fn create(
         caller: origin.caller(&caller),
         model: found.model.clone(),
         version,
+        listed_us,
         source,
         folder,
     };

@@ -165,6 +165,7 @@ fn known(found: &Found, bytes: &[u8], options: &Options<'_>) -> Option<Version> 
         .collect();
     let version = manifests.first()?.version;
     let origin = Origin {
+        came_us: None,
         name: options.name,
         version,
         file: options.origin,

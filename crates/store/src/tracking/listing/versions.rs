@@ -60,6 +60,7 @@ pub struct WaitingVersion {
     pub model: ModelName,
     pub version: Version,
     pub source: String,
+    pub listed_us: i64,
     /// Where its files lie here, when they do.
     pub files: Option<FilePath>,
     /// Who listed it.
@@ -130,14 +131,15 @@ impl Store {
     ) -> Result<()> {
         let message: String = message.chars().take(TEXT_BYTES_MAX / 4).collect();
         let sql = "update store_listed_versions set status = $4, status_message = $5, changed_us = $6 \
-            where tenant = $1 and model = $2 and version = $3";
+            where tenant = $1 and model = $2 and version = $3 and status = $7";
         let values = values![
             tenant,
             model,
             version,
             Status::Ready.as_str(),
             message.replace('\0', " "),
-            now_us
+            now_us,
+            Status::Pending.as_str()
         ];
         self.database.execute(sql, values).await.map(drop)
     }
@@ -149,7 +151,7 @@ impl Store {
         tenant: &Tenant,
         before_us: i64,
     ) -> Result<Vec<WaitingVersion>> {
-        let sql = "select model, version, source, files, user_name from store_listed_versions \
+        let sql = "select model, version, source, created_us, files, user_name from store_listed_versions \
             where tenant = $1 and status = $2 and created_us < $3 order by created_us limit $4";
         let values = values![tenant, Status::Pending.as_str(), before_us, WAITING_ROWS];
         let rows = self.database.rows(sql, values).await?;
@@ -160,6 +162,7 @@ impl Store {
                     model: row.model("model")?,
                     version: row.version("version")?,
                     source: row.text("source")?,
+                    listed_us: row.whole("created_us")?,
                     files: files.and_then(|path| FilePath::new(&path).ok()),
                     user: row.text("user_name")?,
                 })

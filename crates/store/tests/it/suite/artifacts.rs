@@ -270,6 +270,40 @@ async fn a_folder_has_the_layout_that_people_know() {
 }
 
 #[tokio::test]
+async fn a_damaged_bundle_is_put_again() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::new(place.path().to_owned()).unwrap();
+    let bundle = golden("claim_outcome");
+    let here = at(&bundle, 1);
+    folder.put(&here, Arc::clone(&bundle)).await.unwrap();
+    let version = folder.path(&here);
+    let damages: [&dyn Fn(); 4] = [
+        &|| std::fs::remove_file(version.join("manifest.json")).unwrap(),
+        &|| std::fs::remove_file(version.join("card.md")).unwrap(),
+        &|| std::fs::write(version.join("card.md"), "cut").unwrap(),
+        &|| {
+            std::fs::remove_dir_all(&version).unwrap();
+            std::fs::create_dir(&version).unwrap();
+        },
+    ];
+    for damage in damages {
+        damage();
+        assert!(folder.get(&here, &Trust::default()).await.is_err());
+        folder.put(&here, Arc::clone(&bundle)).await.unwrap();
+        let found = folder.get(&here, &Trust::default()).await.unwrap();
+        assert_eq!(found.digest(), bundle.digest());
+    }
+    let refused = folder.put(&here, altered(&bundle)).await.unwrap_err();
+    assert!(matches!(refused, ArtifactError::Taken { .. }), "{refused}");
+    let left: Vec<_> = std::fs::read_dir(version.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_string_lossy().starts_with('.'))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
 async fn a_bucket_has_the_layout_that_people_know() {
     let Some(server) = ObjectServer::start() else {
         return;

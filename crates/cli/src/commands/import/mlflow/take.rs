@@ -553,10 +553,11 @@ impl Taking<'_> {
             files: folder.clone(),
             version: Some(number),
         };
+        let listed_us = known.as_ref().map_or_else(now_us, |known| known.created_us);
         let version = match known {
             Some(known) => known.version,
             None => {
-                let version = store.list_version(tenant, model, new, now_us()).await?;
+                let version = store.list_version(tenant, model, new, listed_us).await?;
                 let detail = json!({ "did": "list version", "model": model, "version": version, "from": source, "by": "import" });
                 self.record(model, detail).await?;
                 version
@@ -573,6 +574,7 @@ impl Taking<'_> {
                 caller: settings::caller(),
                 model: model.clone(),
                 version,
+                listed_us,
                 source,
                 folder,
             };
