@@ -494,7 +494,7 @@ server starts (or the file named with `--config`), then from the environment, th
 
 - In the environment a setting is `OMBUD__SECTION__NAME`: `OMBUD__SERVER__LISTEN=127.0.0.1:9000`. Lists are separated by commas.
 - As a flag it is `--set section.name=value`.
-- `ombud config check` tells every mistake with its line; `ombud config show` prints what counts in the end, secrets masked.
+- `ombud config check` tells every mistake, those of its form with their line; `ombud config show` prints what counts in the end, secrets masked.
 
 Only `storage.database`, `storage.s3_secret_access_key` and `cache.redis` can hold secrets; give those by environment rather than
 in a file.

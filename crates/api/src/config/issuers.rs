@@ -41,7 +41,7 @@ issuer; only in the file.
 | `jwks` | A file with pinned keys (a JWK set); then nothing is fetched. |
 | `roles_claim` | Where roles or groups stand in the claims, as a dotted path. Default: `roles`. |
 | `roles` | What they mean here: `{ ombud-operators = \"operator\" }`. Values: `viewer`, `caller`, `operator`, `auditor`, `admin`. Names not listed mean nothing. |
-| `tenant_claim` | Where the tenant stands in the claims. Default: nobody names one. |
+| `tenant_claim` | Where the tenant stands in the claims; its value is taken in small letters. Default: nobody names one. |
 | `tenant` | The tenant when no claim names one. Default: `server.tenant`. |
 
 ```toml
