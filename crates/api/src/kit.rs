@@ -33,6 +33,8 @@ pub struct Kit {
     pub tables: Guest,
     /// Its long work.
     pub jobs: &'static [Deed],
+    /// What it sees to when a server starts. Must not wait.
+    pub start: fn(&House),
 }
 
 /// Long work by the name of its kind.

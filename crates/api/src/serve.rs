@@ -113,6 +113,10 @@ impl Server {
         if !self.house.config.cache.redis.is_empty() {
             tending.spawn(watch_cache(self.house.clone()));
         }
+        self.house
+            .kits
+            .iter()
+            .for_each(|kit| (kit.start)(&self.house));
         if self.house.kits.iter().any(|kit| !kit.jobs.is_empty()) {
             tending.spawn(crate::kit::work(self.house.clone()));
         }

@@ -166,14 +166,19 @@ impl Database {
     }
 
     /// Runs statements that write whole tables of PostgreSQL anew; SQLite overwrites in place and needs none.
-    pub async fn rewrite(&self, statements: &[&'static str]) -> Result<()> {
+    ///
+    /// Whoever asks for the table meanwhile waits for as long as the lock is waited for.
+    pub async fn rewrite(&self, statements: &[&'static str], lock_wait: Duration) -> Result<()> {
         let Database::Postgres(pool) = self else {
             return Ok(());
         };
         // A connection of its own, whose other bounds end with it.
         let mut connection = pool.acquire().await?.detach();
-        let bounds = "set lock_timeout = '5s'; set statement_timeout = '10min'";
-        sqlx::raw_sql(bounds).execute(&mut connection).await?;
+        let wait = lock_wait.as_millis();
+        let bounds = format!("set lock_timeout = {wait}; set statement_timeout = '10min'");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(bounds))
+            .execute(&mut connection)
+            .await?;
         for statement in statements {
             sqlx::raw_sql(*statement).execute(&mut connection).await?;
         }

@@ -11,6 +11,10 @@ use crate::database::values;
 use crate::error::{Error, Result};
 use crate::migrations;
 use crate::store::Store;
+use std::time::Duration;
+
+/// How long a wipe waits for a table; it is tried again.
+const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// A room above that keeps tables here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +66,7 @@ impl Store {
     /// Wipes what was deleted from the database's files, where what was written before still lies: SQLite's log of writes, and
     /// PostgreSQL's tables by `rewrites`. Whether nothing stood in the way; nobody who writes waits for what does.
     pub async fn wipe(&self, rewrites: &[&'static str]) -> Result<bool> {
-        self.database.rewrite(rewrites).await?;
+        self.database.rewrite(rewrites, LOCK_WAIT).await?;
         self.database.empty_log().await
     }
 

@@ -78,8 +78,6 @@ impl Store {
     pub async fn open(place: &Place) -> Result<Self> {
         let store = Store::connect(place).await?;
         migrations::run(&store.database).await?;
-        // What a process that was killed left in the log goes now; where others are at it, they see to it.
-        let _ = store.database.empty_log().await;
         Ok(store)
     }
 

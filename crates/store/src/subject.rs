@@ -10,6 +10,7 @@ use crate::store::{Store, Topic, touch};
 use ombud_core::ModelName;
 use ombud_ledger::{SubjectReference, Tenant};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// What writes the tables anew that hold something derived from a person. A column that gets its own type by an expression makes
@@ -18,6 +19,9 @@ const REWRITES: &[&str] = &[
     "alter table store_outcomes alter column note type text using note || ''",
     "alter table store_idempotency alter column request type bytea using request || ''::bytea",
 ];
+
+/// How long an erasure waits for a table.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +81,7 @@ impl Store {
         let mut served = served.lock().await;
         if *served < mine {
             let serves = asked.load(Ordering::SeqCst);
-            self.database.rewrite(REWRITES).await?;
+            self.database.rewrite(REWRITES, LOCK_WAIT).await?;
             *served = serves;
         }
         Ok(())

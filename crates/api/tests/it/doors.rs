@@ -298,6 +298,7 @@ async fn when_and_how_often_somebody_answered_is_not_counted() {
             migrations: &[],
         },
         jobs: &[],
+        start: |_| {},
     }];
     let open = Open::with_kits(KITS).await;
     for path in ["/answers", "/counted"] {

@@ -4,8 +4,8 @@
 //! them tells of the few that they do not share, department by department; so shared ones are left out of the later. An
 //! answer is recognized by its ratings where these are many and not all the same: two people hardly answer so alike. Others
 //! are recognized only beside such, in a file that goes on from an earlier one: of few ratings, or all 3, different people's
-//! answers are alike, and leaving them out would bend what is told. A file that has none to be recognized by is refused
-//! when it is an earlier one and a few more, or a few less. Pure: who kept what is the concern of [`super::intake`].
+//! answers are alike, and leaving them out would bend what is told. A file that is an earlier one and a few more, or a few
+//! less, is refused. Pure: who kept what is the concern of [`super::intake`].
 
 use super::anonymity::Floor;
 use super::response::{DIMENSIONS, Response};
@@ -143,14 +143,6 @@ pub fn new_ones(marks: &[Mark], files: &[Earlier], floor: Floor) -> Result<Vec<b
         // Files share no answers, so what each has of them adds up.
         again.for_each(|(mark, number)| *known.entry(*mark).or_default() += number);
     }
-    if !marks.iter().any(|mark| mark.is_telling) {
-        let all = Earlier::together(files);
-        let earlier = files.iter().chain([&all]).filter(|file| file.len() > 0);
-        let nearest = earlier.filter_map(|file| file.differ(&mine)).min();
-        if let Some(differ) = nearest.filter(|differ| !floor.admits(*differ)) {
-            return Err(Repeated::Alike { differ });
-        }
-    }
     let is_new = |mark: &Mark| match known.get_mut(mark) {
         Some(left) if *left > 0 => {
             *left -= 1;
@@ -160,9 +152,15 @@ pub fn new_ones(marks: &[Mark], files: &[Earlier], floor: Floor) -> Result<Vec<b
     };
     let news: Vec<bool> = marks.iter().map(is_new).collect();
     let new = news.iter().filter(|is_new| **is_new).count();
-    match floor.admits(new) {
-        true => Ok(news),
-        false => Err(Repeated::Few { new }),
+    if !floor.admits(new) {
+        return Err(Repeated::Few { new });
+    }
+    let all = Earlier::together(files);
+    let earlier = files.iter().chain([&all]).filter(|file| file.len() > 0);
+    let nearest = earlier.filter_map(|file| file.differ(&mine)).min();
+    match nearest.filter(|differ| !floor.admits(*differ)) {
+        Some(differ) => Err(Repeated::Alike { differ }),
+        None => Ok(news),
     }
 }
 
@@ -232,6 +230,11 @@ mod tests {
         assert_eq!(
             left_out(&both, &[&month, &other]),
             Err(Repeated::Alike { differ: 2 })
+        );
+        let one_full_answer = [month.clone(), marks([7])].concat();
+        assert_eq!(
+            left_out(&one_full_answer, &[&month]),
+            Err(Repeated::Alike { differ: 1 })
         );
     }
 }

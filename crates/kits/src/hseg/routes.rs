@@ -12,7 +12,7 @@ pub mod predict;
 pub mod survey;
 pub mod upload;
 
-use super::keep;
+use super::keep::{self, Traces};
 use super::process;
 use ombud_api::access::Access::{self, Anonymous, Known, Needs};
 use ombud_api::access::Right;
@@ -34,6 +34,8 @@ pub const KIT: Kit = Kit {
         kind: process::KIND,
         run: process::run,
     }],
+    // Whoever answered just before a server was killed left traces.
+    start: |house| Traces::OfAnswers.wipe_soon(&house.store),
 };
 
 const ACCESS: &[(&str, &str, Access)] = &[

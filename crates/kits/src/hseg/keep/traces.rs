@@ -1,7 +1,7 @@
 //! What is left of an invitation and its response in the database's files, where both stand in one transaction.
 //!
 //! SQLite's log of writes holds each transaction until it is emptied, and PostgreSQL's pages hold what a deleted row was until
-//! they are cleaned. Soon after, neither does; what stands in the way is tried again, and nobody waits for it.
+//! they are written anew. Soon after, neither does; what stands in the way is tried again, and nobody waits for it.
 
 use ombud_store::Store;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,12 @@ pub enum Traces {
     /// Of a campaign that closed: all that its responses and invitations were.
     OfCampaign,
 }
+
+/// A column that gets its own type by an expression makes a new file of the living rows alone; a vacuum would carry over what
+/// some old snapshot might still see.
+const TOKENS: &str = "alter table hseg_tokens alter column hash type bytea using hash || ''::bytea";
+const RESPONSES: &str =
+    "alter table hseg_responses alter column sealed type bytea using sealed || ''::bytea";
 
 /// How long files may hold who used which invitation; of many that answer at once, one is the last.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
@@ -49,8 +55,8 @@ impl Traces {
 
     async fn wipe(self, store: &Store) {
         let statements: &[&str] = match self {
-            Traces::OfAnswers => &["vacuum hseg_tokens"],
-            Traces::OfCampaign => &["vacuum full hseg_responses", "vacuum full hseg_tokens"],
+            Traces::OfAnswers => &[TOKENS],
+            Traces::OfCampaign => &[RESPONSES, TOKENS],
         };
         for attempt in 1..=TRIES_MAX {
             let error = match store.wipe(statements).await {

@@ -102,6 +102,16 @@ const CRISES: &[&str] = &[
     "I could throw myself under a train",
     "I have all the sleeping pills, all of them",
     "I swallowed all the pills",
+    "I'm about to jump in front of a train",
+    "some days I am close to jumping in front of the train",
+    "I wanted to jump in front of the tram",
+    "I wanted to step in front of traffic",
+    "I'm going to jump from the window of my office",
+    "I'll jump from the platform when the train comes",
+    "I took all of my pills",
+    "tablets, all of them at once",
+    "I have a noose",
+    "I want to throw myself in front of a train",
 ];
 
 /// Heavy or light, but not this.

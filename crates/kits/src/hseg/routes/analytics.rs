@@ -5,6 +5,7 @@ use super::organizations::{
     BandView, BenchmarkView, MomentView, OrganizationView, benchmark, by_category, date, newest,
     trend, view_of,
 };
+use crate::hseg::anonymity::cells::plain;
 use crate::hseg::anonymity::{Filters, Group, Release};
 use crate::hseg::keep::organization;
 use crate::hseg::process::{Told, told_bands};
@@ -185,7 +186,8 @@ pub fn known_filters(release: &Release, filters: &Filters) -> Result<(), Refusal
             continue;
         }
         let values = release.values(dimension);
-        if !values.contains(value) && !release.has_merged(dimension) {
+        let is_said = values.iter().any(|said| plain(said) == plain(value));
+        if !is_said && !release.has_merged(dimension) {
             let allowed = format!("one of {}", values.join(", "));
             let near = nearest(value, values.iter().map(String::as_str));
             faults.add(Fault::new(path, value, allowed).near(near));

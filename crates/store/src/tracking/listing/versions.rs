@@ -144,8 +144,8 @@ impl Store {
         self.database.execute(sql, values).await.map(drop)
     }
 
-    /// Versions that were listed before a moment and wait for what becomes of them, oldest first; at most
-    /// [`WAITING_ROWS`].
+    /// Versions that were listed before a moment and wait for what becomes of them, oldest first; at most a
+    /// thousand.
     pub async fn waiting_versions(
         &self,
         tenant: &Tenant,
