@@ -106,6 +106,14 @@ impl Registry {
         }
         let label = how.label.clone().unwrap_or_else(|| Label::of(version));
         let model = &bundle.manifest().name;
+        let known = self.store.version_by_digest(tenant, model, bundle.digest());
+        if let Some(known) = known.await?.filter(|known| known.version == version) {
+            // Whoever was interrupted behind the registration comes to it again.
+            self.artifacts
+                .put(&location(tenant, &known), bundle)
+                .await?;
+            return Ok(Registration::Known(known));
+        }
         self.store.refuse_label(tenant, model, &label).await?;
         self.keep(tenant, bundle, version, label, how).await
     }

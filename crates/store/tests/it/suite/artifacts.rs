@@ -231,6 +231,13 @@ async fn registering_is_once_for_each_content(artifacts: Arc<dyn Artifacts>) {
             .map(|(_, content)| content.len() as u64)
             .sum::<u64>()
     );
+    let as_second =
+        registry.register_as(&tenant, altered(&bundle), version(2), how(Some("v9.0.0")));
+    assert_eq!(
+        as_second.await.unwrap(),
+        Registration::Known(second.clone()),
+        "again by its number"
+    );
     registry.delete(&tenant, &second).await.unwrap();
     assert!(registry.bundle(&tenant, &second).await.is_err());
     // A bundle that was swapped behind our back is not served.
