@@ -104,6 +104,12 @@ pub(super) fn is_damaged(error: &BundleError) -> bool {
 /// Puts a bundle where a damaged one lies, which is out of the way first: whoever looks in between finds none.
 fn replace(path: &Path, bundle: &Bundle) -> Result<(), ArtifactError> {
     let aside = path.with_file_name(format!(".damaged-{}", bundle.digest()));
+    // Whoever was killed at it before left one there, and a folder is not moved onto another.
+    if let Err(source) = fs::remove_dir_all(&aside)
+        && source.kind() != io::ErrorKind::NotFound
+    {
+        return Err(failed(&aside, source));
+    }
     let moved = fs::rename(path, &aside);
     moved.map_err(|source| failed(path, source))?;
     bundle.write(path)?;

@@ -293,7 +293,11 @@ async fn a_damaged_bundle_is_put_again() {
             std::fs::create_dir(&version).unwrap();
         },
     ];
+    // What somebody who was killed at this left beside it.
+    let aside = version.with_file_name(format!(".damaged-{}", bundle.digest()));
     for damage in damages {
+        std::fs::create_dir(&aside).unwrap();
+        std::fs::write(aside.join("card.md"), "old").unwrap();
         damage();
         assert!(folder.get(&here, &Trust::default()).await.is_err());
         folder.put(&here, Arc::clone(&bundle)).await.unwrap();
