@@ -189,12 +189,15 @@ enum Unsent {
 }
 
 impl Unsent {
-    /// What was refused about one thing alone is told in words and the next is asked for; whoever is let in nowhere, or reaches
-    /// nobody, stops.
+    /// What was refused about one thing alone is told in words and the next is asked for. Whoever is let in nowhere or reaches
+    /// nobody stops, and so does who meets what passes, such as a store of files that is away: the next import goes on there.
     fn about_one_thing(self) -> Result<String, Failure> {
         match self {
+            // MLflow says so of a file that it cannot read, however often it is asked.
             Unsent::Refused(status, _)
-                if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
+                if status == StatusCode::INTERNAL_SERVER_ERROR
+                    || !may_pass(status)
+                        && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
             {
                 Ok(format!("the server answered {status}"))
             }
